@@ -1,0 +1,105 @@
+// Channel: ordered, framed messages between two parties, with the meter that every counter in the
+// program comes from.
+//
+// A channel sits on a Transport (TLS, or memory in tests). A frame is a fixed 24-byte header,
+// little-endian, and a payload:
+//
+//   bytes 0..3   magic "PBX1"
+//   bytes 4..5   kind (FrameKind)
+//   bytes 6..7   reserved, zero
+//   bytes 8..11  depth (see below)
+//   bytes 12..15 payload length in bytes, at most kMaxPayload
+//   bytes 16..23 sequence number, 0 for a direction's first frame, then +1 each
+//
+// Kind, sequence number and length are checked before any memory is taken; a frame that is not what
+// the receiver waits for is an ErrorCode::Protocol error and poisons the channel.
+//
+// Rounds. Every frame carries its causal depth: one more than the greatest depth received before it
+// was sent. Frames that do not depend on each other share a depth, however they are chunked, so half
+// of the depth gained between two points is the number of round trips that a link's latency is
+// multiplied with. This measures the program rather than repeating what it declares.
+#pragma once
+
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "engine/core/result.h"
+
+namespace pillarbox::net {
+
+enum class FrameKind : std::uint16_t {
+  Control = 1,  ///< a Protocol Buffers message
+  Words = 2,    ///< raw little-endian 64-bit words
+  Bytes = 3,    ///< raw bytes (packed words, seeds, ciphertexts)
+  Failure = 4,  ///< the sender gives up; payload: a Control message `Failure` (code, message)
+};
+
+constexpr std::size_t kFrameHeaderBytes = 24;
+constexpr std::size_t kMaxPayload = std::size_t{1} << 30;
+
+/// Bytes include headers, not TLS records. Times are seconds.
+struct MeterReading {
+  std::uint64_t bytesSent = 0;
+  std::uint64_t bytesReceived = 0;
+  std::uint64_t framesSent = 0;
+  std::uint64_t framesReceived = 0;
+  std::uint32_t depth = 0;     ///< greatest depth sent or received so far
+  double waitedSeconds = 0;    ///< time spent blocked in receive
+};
+
+/// Round trips between two readings of one meter: half the depth gained, rounded up.
+std::uint32_t roundsBetween(const MeterReading& before, const MeterReading& after);
+
+/// A duplex byte stream. One thread may write while another reads.
+class Transport {
+ public:
+  virtual ~Transport() = default;
+  /// Queues or writes all of `header` then `payload`; both may be reused when it returns.
+  virtual Status write(std::span<const std::byte> header, std::span<const std::byte> payload) = 0;
+  /// Blocks until exactly `bytes.size()` bytes have arrived. Errors: Closed, Timeout, Cancelled, Io.
+  virtual Status read(std::span<std::byte> bytes) = 0;
+  /// A read or write that makes no progress for this long fails with Timeout; zero: wait for ever.
+  virtual void setTimeout(std::chrono::milliseconds timeout) = 0;
+  /// Fails every current and later call with Cancelled. From any thread; idempotent.
+  virtual void cancel() noexcept = 0;
+  /// For messages and logs: "192.0.2.7:7120".
+  virtual std::string peer() const = 0;
+};
+
+class Channel {
+ public:
+  explicit Channel(std::unique_ptr<Transport> transport);
+  ~Channel();
+  Channel(const Channel&) = delete;
+  Channel& operator=(const Channel&) = delete;
+
+  Status send(FrameKind kind, std::span<const std::byte> payload);
+  Status sendWords(std::span<const std::uint64_t> words);
+
+  /// Receives one frame of `kind`, at most `maxBytes` long. A Failure frame from the other side
+  /// becomes its Error, prefixed by who said it. Errors: as Transport::read, and Protocol.
+  Result<std::vector<std::byte>> receive(FrameKind kind, std::size_t maxBytes);
+  /// Receives one Words frame of exactly `words.size()` words into `words`.
+  Status receiveWords(std::span<std::uint64_t> words);
+  /// Receives one Bytes frame of exactly `bytes.size()` bytes into `bytes`.
+  Status receiveBytes(std::span<std::byte> bytes);
+
+  /// Tells the other side why this one gives up; ignores what goes wrong with that.
+  void sendFailure(const Error& error) noexcept;
+
+  void setTimeout(std::chrono::milliseconds timeout);
+  void cancel() noexcept;
+  MeterReading meter() const;  ///< from any thread
+  std::string peer() const;
+
+ private:
+  struct State;
+  std::unique_ptr<State> m_state;
+};
+
+}  // namespace pillarbox::net
