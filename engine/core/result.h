@@ -89,16 +89,16 @@ class [[nodiscard]] Status {
 #define PILLARBOX_CONCAT(a, b) PILLARBOX_CONCAT_(a, b)
 
 /// Returns the error of a Status or Result from the enclosing function, if there is one.
-#define PILLARBOX_TRY(expression)                                          \
-  do {                                                                     \
-    auto pillarboxStatus = (expression);                                   \
+#define PILLARBOX_TRY(expression)                                         \
+  do {                                                                    \
+    auto pillarboxStatus = (expression);                                  \
     if (!pillarboxStatus.ok()) return std::move(pillarboxStatus).error(); \
   } while (false)
 
 /// PILLARBOX_ASSIGN(auto x, f()): declares x as the value of f(), or returns its error.
 #define PILLARBOX_ASSIGN(declaration, expression) \
   PILLARBOX_ASSIGN_(PILLARBOX_CONCAT(pillarboxResult, __LINE__), declaration, expression)
-#define PILLARBOX_ASSIGN_(name, declaration, expression)  \
-  auto name = (expression);                               \
-  if (!name.ok()) return std::move(name).error();         \
+#define PILLARBOX_ASSIGN_(name, declaration, expression) \
+  auto name = (expression);                              \
+  if (!name.ok()) return std::move(name).error();        \
   declaration = std::move(name).value()
