@@ -1,0 +1,81 @@
+// One inference, seen from each party. Roles are separate functions; both run the same plan.
+//
+//   client                                  engine
+//   x − r                        ------>    ŷ_0
+//   for every stage but the last:
+//                                <------    δ            (linear stage, truncation, opening)
+//   y0 − r  (polynomial)         ------>    ŷ_k = m + y1 (polynomial)
+//   last stage:
+//                                <------    z1 of the logits, truncated to outputBits
+//
+// Cost: one round trip a stage; 8 bytes a value each way, in chunks, so that the client answers the
+// first values of a tensor while the last are still on their way.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <span>
+#include <vector>
+
+#include "engine/core/result.h"
+#include "engine/offline/correlation_set.h"
+#include "models/description.h"
+#include "net/channel.h"
+
+namespace pillarbox::inference {
+
+/// Exact prediction of what Channel's meter will show for one inference.
+struct OnlineCost {
+  std::uint32_t rounds = 0;
+  std::uint64_t bytesToEngine = 0;  ///< with frame headers
+  std::uint64_t bytesToClient = 0;
+  std::uint64_t multiplyAdds = 0;  ///< at the engine
+};
+OnlineCost onlineCost(const models::PublicModel& model);
+
+/// A model as the engine computes with it. Immutable, shared by sessions.
+class EngineModel {
+ public:
+  EngineModel(models::PublicModel description, models::ModelWeights weights);
+  ~EngineModel();
+  const models::PublicModel& description() const { return m_description; }
+  const models::ModelWeights& weights() const { return m_weights; }
+  const models::Sha256& hash() const { return m_hash; }
+
+ private:
+  models::PublicModel m_description;
+  models::ModelWeights m_weights;
+  models::Sha256 m_hash;
+};
+
+/// Given to the client after every stage, on its thread.
+struct StageProgress {
+  std::uint32_t round = 0;  ///< 1..rounds, just finished
+  std::uint32_t rounds = 0;
+  double roundSeconds = 0;  ///< from this round's first word sent to the answer's last received
+  net::MeterReading meter;  ///< cumulative, of the channel
+};
+using ProgressSink = std::function<void(const StageProgress&)>;
+
+struct ClientOutcome {
+  std::vector<double> logits;
+  std::vector<double> probabilities;  ///< softmax of the logits
+  std::uint32_t rounds = 0;           ///< as metered
+  std::uint64_t bytesSent = 0;
+  std::uint64_t bytesReceived = 0;
+  double seconds = 0;
+};
+
+/// Runs the client's side. The set is consumed whatever happens.
+/// @param image  normalised pixels, model.input.size() values, channel by channel
+/// Errors: those of the channel; InvalidArgument for a pixel that is not finite or out of range.
+/// Cancel from another thread with channel.cancel().
+Result<ClientOutcome> runClient(net::Channel& channel, const models::PublicModel& model,
+                                offline::ClientSet set, std::span<const float> image,
+                                const ProgressSink& progress = {});
+
+/// Runs the engine's side. The set is consumed whatever happens.
+Status runEngine(net::Channel& channel, const EngineModel& model, offline::EngineSet set);
+
+}  // namespace pillarbox::inference

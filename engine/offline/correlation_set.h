@@ -1,0 +1,68 @@
+// Correlation sets: the randomness that one inference consumes.
+//
+// Notation as in the protocol description: y = ŷ + r is an activation (the engine holds ŷ, the
+// client r), z = z0 + z1 a stage's linear output, δ = z − λ its opening. For every stage the client
+// holds r of the stage's inputs, therefore z0 = L(r) − s, and its shares of λ^k; the engine holds
+// s, what turns its z1 into the opening, and its shares of λ^k.
+//
+// A set is used for one inference and destroyed at first use, on both sides, whatever becomes of
+// that inference: the types are move-only, the executors take them by value, and their memory is
+// overwritten on release. Reusing a mask on two inputs would reveal the inputs' difference.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <vector>
+
+#include "engine/core/secure_vector.h"
+#include "engine/random/random.h"
+#include "models/description.h"
+
+namespace pillarbox::offline {
+
+using random::U128;
+
+/// Where correlations come from, and so who is trusted.
+enum class Mode : std::uint8_t {
+  TwoParty = 1,    ///< the two parties by homomorphic encryption: nobody else
+  Dealer = 2,      ///< a third host that colludes with neither
+  FirstParty = 3,  ///< the engine deals to itself and could read the image: comparison only
+};
+const char* toString(Mode mode);  ///< "two-party", "dealer", "first-party"
+
+/// What the client needs for one stage. Sizes: n = stage.output.size(), d = polynomial degree.
+struct ClientStage {
+  SecureVector<std::uint64_t> mask;        ///< r of this stage's output activation, n words
+  std::vector<SecureVector<U128>> powers;  ///< [k-1]: share of λ^k mod 2^128, n each, k = 1..d
+};
+
+struct ClientSet {
+  std::uint64_t index = 0;                 ///< number of the set inside its session
+  SecureVector<std::uint64_t> inputMask;   ///< r of the image
+  std::vector<ClientStage> stages;         ///< all but the last stage
+  SecureVector<std::uint64_t> logitShare;  ///< truncated z0 of the last stage
+
+  ClientSet() = default;
+  ClientSet(ClientSet&&) = default;
+  ClientSet& operator=(ClientSet&&) = default;
+  std::uint64_t memoryBytes() const;
+};
+
+struct EngineStage {
+  SecureVector<std::uint64_t> outputMask;  ///< s, n words
+  SecureVector<std::uint64_t>
+      openingMask;  ///< z1' + this is δ (dealt: d0 − λ1); not in the last stage
+  std::vector<SecureVector<U128>> powers;  ///< [k-1]: share of λ^k mod 2^128
+};
+
+struct EngineSet {
+  std::uint64_t index = 0;
+  std::vector<EngineStage> stages;  ///< all stages; the last has outputMask only
+
+  EngineSet() = default;
+  EngineSet(EngineSet&&) = default;
+  EngineSet& operator=(EngineSet&&) = default;
+  std::uint64_t memoryBytes() const;
+};
+
+}  // namespace pillarbox::offline
