@@ -1,0 +1,204 @@
+#include "engine/kernels/linear.h"
+
+#include <algorithm>
+#include <cstring>
+#include <stdexcept>
+#include <vector>
+
+#include "engine/core/secure_vector.h"
+#include "engine/kernels/cpu/row_kernel.h"
+
+namespace pillarbox::kernels {
+
+namespace cpu {
+
+namespace {
+struct Choice {
+  RowKernel kernel = rowKernelPortable;
+  const char* name = "portable";
+};
+
+Choice choose() {
+#if defined(__x86_64__)
+  if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq")) {
+    return {rowKernelAvx512, "avx512"};
+  }
+  if (__builtin_cpu_supports("avx2")) return {rowKernelAvx2, "avx2"};
+#endif
+  return {};
+}
+
+const Choice& choice() {
+  static const Choice kChoice = choose();
+  return kChoice;
+}
+}  // namespace
+
+RowKernel rowKernel() { return choice().kernel; }
+
+}  // namespace cpu
+
+const char* instructionSet() { return cpu::choice().name; }
+
+namespace {
+
+/// The padded input, split into the phases of the stride: phase (py, px) holds rows py, py + strideH,
+/// ... and columns px, px + strideW, ..., each phase `rows` x `pitch` words.
+struct PhasedInput {
+  std::size_t rows = 0, pitch = 0;      // of one phase of one channel
+  std::size_t phases = 0;               // strideH * strideW
+  SecureVector<std::uint64_t> words;    // [channel][phase][rows][pitch], then slack
+
+  PhasedInput(const models::LinearOp& op, std::span<const std::uint64_t> in) {
+    const std::size_t sh = op.strideH, sw = op.strideW;
+    rows = op.out.height + (op.kernelH - 1) / sh;
+    pitch = op.out.width + (op.kernelW - 1) / sw;
+    phases = sh * sw;
+    words.resize(op.in.channels * phases * rows * pitch + cpu::kRowBlock);
+    std::memset(words.data(), 0, words.size() * sizeof(std::uint64_t));
+    for (std::size_t c = 0; c < op.in.channels; ++c) {
+      for (std::size_t py = 0; py < sh; ++py) {
+        for (std::size_t px = 0; px < sw; ++px) {
+          std::uint64_t* phase = words.data() + ((c * phases) + py * sw + px) * rows * pitch;
+          for (std::size_t row = 0; row < rows; ++row) {
+            const std::int64_t y = static_cast<std::int64_t>(row * sh + py) - op.padTop;
+            if (y < 0 || y >= op.in.height) continue;
+            const std::uint64_t* source =
+                in.data() + (c * op.in.height + static_cast<std::size_t>(y)) * op.in.width;
+            for (std::size_t column = 0; column < pitch; ++column) {
+              const std::int64_t x = static_cast<std::int64_t>(column * sw + px) - op.padLeft;
+              if (x >= 0 && x < op.in.width) {
+                phase[row * pitch + column] = source[static_cast<std::size_t>(x)];
+              }
+            }
+          }
+        }
+      }
+    }
+  }
+};
+
+void checkSizes(const models::LinearOp& op, std::size_t in, std::size_t weights, std::size_t out) {
+  if (in != op.in.size() || out != op.out.size() || weights != op.weightCount()) {
+    throw std::logic_error("tensor sizes do not fit the operation " + op.name);
+  }
+}
+
+template <typename Weight>
+void convolve(const models::LinearOp& op, std::span<const std::uint64_t> in,
+              std::span<const Weight> weights, std::span<std::uint64_t> out) {
+  using cpu::kChannelBlock, cpu::kRowBlock;
+  checkSizes(op, in.size(), weights.size(), out.size());
+  const PhasedInput input(op, in);
+  const std::size_t taps = std::size_t{op.in.channels} * op.kernelH * op.kernelW;
+
+  std::vector<std::uint32_t> offsets;
+  offsets.reserve(taps);
+  const std::size_t phaseSize = input.rows * input.pitch;
+  for (std::size_t c = 0; c < op.in.channels; ++c) {
+    for (std::size_t ky = 0; ky < op.kernelH; ++ky) {
+      for (std::size_t kx = 0; kx < op.kernelW; ++kx) {
+        const std::size_t phase = (ky % op.strideH) * op.strideW + kx % op.strideW;
+        offsets.push_back(static_cast<std::uint32_t>(
+            (c * input.phases + phase) * phaseSize + (ky / op.strideH) * input.pitch +
+            kx / op.strideW));
+      }
+    }
+  }
+
+  const cpu::RowKernel kernel = cpu::rowKernel();
+  const std::size_t length = (op.out.height - 1) * input.pitch + op.out.width;
+  SecureVector<std::uint64_t> packed(taps * kChannelBlock);
+  alignas(64) std::uint64_t acc[kChannelBlock][kRowBlock];
+  for (std::size_t first = 0; first < op.out.channels; first += kChannelBlock) {
+    const std::size_t channels = std::min<std::size_t>(kChannelBlock, op.out.channels - first);
+    for (std::size_t t = 0; t < taps; ++t) {
+      for (std::size_t c = 0; c < kChannelBlock; ++c) {
+        packed[t * kChannelBlock + c] =
+            c < channels ? static_cast<std::uint64_t>(
+                               static_cast<std::int64_t>(weights[(first + c) * taps + t]))
+                         : 0;
+      }
+    }
+    for (std::size_t start = 0; start < length; start += kRowBlock) {
+      kernel(input.words.data() + start, offsets.data(), packed.data(), taps, acc);
+      // Copy the values that are outputs; those between the rows are dropped.
+      const std::size_t end = std::min(start + kRowBlock, length);
+      for (std::size_t i = start; i < end;) {
+        const std::size_t row = i / input.pitch, column = i % input.pitch;
+        if (column >= op.out.width) {
+          i = (row + 1) * input.pitch;
+          continue;
+        }
+        const std::size_t run = std::min(end - i, op.out.width - column);
+        for (std::size_t c = 0; c < channels; ++c) {
+          std::memcpy(out.data() + ((first + c) * op.out.height + row) * op.out.width + column,
+                      acc[c] + (i - start), run * sizeof(std::uint64_t));
+        }
+        i += run;
+      }
+    }
+  }
+}
+
+template <typename Weight>
+void multiply(const models::LinearOp& op, std::span<const std::uint64_t> in,
+              std::span<const Weight> weights, std::span<std::uint64_t> out) {
+  checkSizes(op, in.size(), weights.size(), out.size());
+  for (std::size_t o = 0; o < out.size(); ++o) {
+    const Weight* row = weights.data() + o * in.size();
+    std::uint64_t sum = 0;
+    for (std::size_t i = 0; i < in.size(); ++i) {
+      sum += static_cast<std::uint64_t>(static_cast<std::int64_t>(row[i])) * in[i];
+    }
+    out[o] = sum;
+  }
+}
+
+}  // namespace
+
+void convolution(const models::LinearOp& op, std::span<const std::uint64_t> in,
+                 std::span<const std::int32_t> weights, std::span<std::uint64_t> out) {
+  convolve(op, in, weights, out);
+}
+
+void convolution(const models::LinearOp& op, std::span<const std::uint64_t> in,
+                 std::span<const std::uint64_t> weights, std::span<std::uint64_t> out) {
+  convolve(op, in, weights, out);
+}
+
+void fullyConnected(const models::LinearOp& op, std::span<const std::uint64_t> in,
+                    std::span<const std::int32_t> weights, std::span<std::uint64_t> out) {
+  multiply(op, in, weights, out);
+}
+
+void fullyConnected(const models::LinearOp& op, std::span<const std::uint64_t> in,
+                    std::span<const std::uint64_t> weights, std::span<std::uint64_t> out) {
+  multiply(op, in, weights, out);
+}
+
+void sumPool(const models::LinearOp& op, std::span<const std::uint64_t> in,
+             std::span<std::uint64_t> out) {
+  checkSizes(op, in.size(), 0, out.size());
+  std::size_t next = 0;
+  for (std::size_t c = 0; c < op.out.channels; ++c) {
+    const std::uint64_t* channel = in.data() + c * op.in.height * op.in.width;
+    for (std::size_t y = 0; y < op.out.height; ++y) {
+      const std::int64_t top = static_cast<std::int64_t>(y * op.strideH) - op.padTop;
+      const std::int64_t y0 = std::max<std::int64_t>(top, 0);
+      const std::int64_t y1 = std::min<std::int64_t>(top + op.kernelH, op.in.height);
+      for (std::size_t x = 0; x < op.out.width; ++x) {
+        const std::int64_t left = static_cast<std::int64_t>(x * op.strideW) - op.padLeft;
+        const std::int64_t x0 = std::max<std::int64_t>(left, 0);
+        const std::int64_t x1 = std::min<std::int64_t>(left + op.kernelW, op.in.width);
+        std::uint64_t sum = 0;
+        for (std::int64_t iy = y0; iy < y1; ++iy) {
+          for (std::int64_t ix = x0; ix < x1; ++ix) sum += channel[iy * op.in.width + ix];
+        }
+        out[next++] = sum;
+      }
+    }
+  }
+}
+
+}  // namespace pillarbox::kernels

@@ -1,0 +1,38 @@
+// Linear kernels on Z_2^64 tensors: what the engine does to ŷ with its weights, and what dealer and
+// client do to r with 64-bit masked weights. One interface; cpu/ (and later cuda/) behind it.
+//
+// Source of the convolution's layout: a padded image whose rows lie one after the other turns a
+// stride-1 convolution into kernelH * kernelW shifted multiply-adds over one long row, at the price
+// of computing a few values between the rows that are dropped. A stride becomes several such images
+// (its phases), each sampled at every stride-th row and column.
+#pragma once
+
+#include <cstdint>
+#include <span>
+
+#include "models/description.h"
+
+namespace pillarbox::kernels {
+
+/// Convolution mod 2^64. @param in op.in.size() words, @param out op.out.size() words, overwritten,
+/// @param weights [outC][inC][kernelH][kernelW]: small integers, or full ring elements.
+/// Cost: op.out.size() * inC * kernelH * kernelW multiply-adds; a scratch copy of the padded input.
+void convolution(const models::LinearOp& op, std::span<const std::uint64_t> in,
+                 std::span<const std::int32_t> weights, std::span<std::uint64_t> out);
+void convolution(const models::LinearOp& op, std::span<const std::uint64_t> in,
+                 std::span<const std::uint64_t> weights, std::span<std::uint64_t> out);
+
+/// Matrix product mod 2^64, weights [out][in].
+void fullyConnected(const models::LinearOp& op, std::span<const std::uint64_t> in,
+                    std::span<const std::int32_t> weights, std::span<std::uint64_t> out);
+void fullyConnected(const models::LinearOp& op, std::span<const std::uint64_t> in,
+                    std::span<const std::uint64_t> weights, std::span<std::uint64_t> out);
+
+/// Window sums mod 2^64.
+void sumPool(const models::LinearOp& op, std::span<const std::uint64_t> in,
+             std::span<std::uint64_t> out);
+
+/// The name of the instruction set in use: "avx512", "avx2" or "portable".
+const char* instructionSet();
+
+}  // namespace pillarbox::kernels
