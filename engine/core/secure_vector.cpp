@@ -4,6 +4,8 @@
 
 namespace pillarbox {
 
-void secureZero(void* data, std::size_t bytes) noexcept { OPENSSL_cleanse(data, bytes); }
+void secureZero(void* data, std::size_t bytes) noexcept {
+  OPENSSL_cleanse(data, bytes);
+}
 
 }  // namespace pillarbox

@@ -15,7 +15,6 @@ namespace {
 using models::PublicModel;
 using models::Stage;
 using protocol::HoneyBadger;
-using protocol::U128;
 using Words = SecureVector<std::uint64_t>;
 using Clock = std::chrono::steady_clock;
 
@@ -26,7 +25,9 @@ double secondsSince(Clock::time_point start) {
   return std::chrono::duration<double>(Clock::now() - start).count();
 }
 
-std::uint64_t chunks(std::uint64_t words) { return (words + kChunkWords - 1) / kChunkWords; }
+std::uint64_t chunks(std::uint64_t words) {
+  return (words + kChunkWords - 1) / kChunkWords;
+}
 
 std::uint64_t wireBytes(std::uint64_t words) {
   return 8 * words + chunks(words) * net::kFrameHeaderBytes;
@@ -75,7 +76,8 @@ Status checkSet(const PublicModel& model, const offline::ClientSet& set) {
     const Stage& stage = model.stages[s];
     fits = set.stages[s].mask.size() == stage.output.size() &&
            set.stages[s].powers.size() == stage.activation->degree();
-    for (const auto& power : set.stages[s].powers) fits = fits && power.size() == stage.output.size();
+    for (const auto& power : set.stages[s].powers)
+      fits = fits && power.size() == stage.output.size();
   }
   if (fits) return {};
   return Error{ErrorCode::Internal, "the correlation set was made for another model"};
@@ -89,7 +91,8 @@ Status checkSet(const PublicModel& model, const offline::EngineSet& set) {
     const std::size_t openings = stage.activation ? stage.output.size() : 0;
     fits = set.stages[s].outputMask.size() == stage.output.size() &&
            set.stages[s].openingMask.size() == openings && set.stages[s].powers.size() == degree;
-    for (const auto& power : set.stages[s].powers) fits = fits && power.size() == stage.output.size();
+    for (const auto& power : set.stages[s].powers)
+      fits = fits && power.size() == stage.output.size();
   }
   if (fits) return {};
   return Error{ErrorCode::Internal, "the correlation set was made for another model"};

@@ -11,9 +11,12 @@ std::uint64_t bytes(const SecureVector<T>& values) {
 
 const char* toString(Mode mode) {
   switch (mode) {
-    case Mode::TwoParty: return "two-party";
-    case Mode::Dealer: return "dealer";
-    case Mode::FirstParty: return "first-party";
+    case Mode::TwoParty:
+      return "two-party";
+    case Mode::Dealer:
+      return "dealer";
+    case Mode::FirstParty:
+      return "first-party";
   }
   return "unknown";
 }

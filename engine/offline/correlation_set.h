@@ -14,13 +14,12 @@
 #include <cstdint>
 #include <vector>
 
+#include "engine/core/int128.h"
 #include "engine/core/secure_vector.h"
 #include "engine/random/random.h"
 #include "models/description.h"
 
 namespace pillarbox::offline {
-
-using random::U128;
 
 /// Where correlations come from, and so who is trusted.
 enum class Mode : std::uint8_t {

@@ -147,8 +147,7 @@ WideWeights WideWeights::masked(const PublicModel& model, const models::ModelWei
 Result<WideWeights> WideWeights::fromWords(const PublicModel& model, const WordSource& source) {
   WideWeights result;
   for (std::uint32_t i = 0; i < weightTensors(model); ++i) {
-    PILLARBOX_TRY(
-        receiveChunked(result.m_tensors.emplace_back(weightCountOf(model, i)), source));
+    PILLARBOX_TRY(receiveChunked(result.m_tensors.emplace_back(weightCountOf(model, i)), source));
   }
   return result;
 }
@@ -197,7 +196,8 @@ Status dealSet(const PublicModel& model, const WideWeights& weightMask, const Se
     for (std::uint32_t k = 1; k <= stage.activation->degree(); ++k) {
       SecureVector<U128> share = expandPower(engineSeed, s, k, n);
       for (std::size_t i = 0; i < n; ++i) {
-        power[i] *= static_cast<U128>(static_cast<ring::I128>(static_cast<std::int64_t>(lambda[i])));
+        power[i] *=
+            static_cast<U128>(static_cast<I128>(static_cast<std::int64_t>(lambda[i])));
         share[i] = power[i] - share[i];
       }
       PILLARBOX_TRY(sendChunked(asWords(share), toClient));

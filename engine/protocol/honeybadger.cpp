@@ -15,7 +15,7 @@ std::uint64_t binomial(std::uint32_t n, std::uint32_t k) {
 }
 
 U128 lift(std::uint64_t word) {
-  return static_cast<U128>(static_cast<ring::I128>(static_cast<std::int64_t>(word)));
+  return static_cast<U128>(static_cast<I128>(static_cast<std::int64_t>(word)));
 }
 }  // namespace
 
@@ -23,20 +23,22 @@ HoneyBadger::HoneyBadger(const models::Polynomial& polynomial, std::uint32_t f)
     : m_degree(polynomial.degree()),
       m_truncation(m_degree * f + polynomial.fractionBits - f),
       m_coefficients(m_degree + 1) {
-  if (m_degree < 1 || m_degree > kMaxDegree ||
-      m_degree * f + polynomial.fractionBits + 16 > 127) {
+  if (m_degree < 1 || m_degree > kMaxDegree || m_degree * f + polynomial.fractionBits + 16 > 127) {
     throw std::logic_error("a polynomial of degree " + std::to_string(m_degree) + " with " +
                            std::to_string(f) + " fraction bits does not fit 128 bits");
   }
   for (std::uint32_t k = 0; k <= m_degree; ++k) {
     for (std::uint32_t j = k; j <= m_degree; ++j) {
-      const auto coefficient = static_cast<U128>(static_cast<ring::I128>(polynomial.coefficients[j]));
+      const auto coefficient =
+          static_cast<U128>(static_cast<I128>(polynomial.coefficients[j]));
       m_coefficients[k].push_back((coefficient * binomial(j, k)) << (f * (m_degree - j)));
     }
   }
 }
 
-Cost HoneyBadger::cost(std::uint64_t values) { return {1, 8 * values, 0}; }
+Cost HoneyBadger::cost(std::uint64_t values) {
+  return {1, 8 * values, 0};
+}
 
 U128 HoneyBadger::q(std::uint32_t k, U128 opening) const {
   const std::vector<U128>& coefficients = m_coefficients[k];

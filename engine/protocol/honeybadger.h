@@ -1,21 +1,22 @@
 // HoneyBadger: a polynomial on secret shares in a single opening.
 //
 // Both parties know the opening δ = z − λ as a signed integer, equal to it over the integers and so
-// valid in any larger ring, and hold additive shares of λ^k mod 2^128. With integer coefficients C_j
-// (over 2^f_c) and z at f fraction bits,
+// valid in any larger ring, and hold additive shares of λ^k mod 2^128. With integer coefficients
+// C_j (over 2^f_c) and z at f fraction bits,
 //
 //   p(z) * 2^(d*f + f_c) = sum_j C_j 2^(f(d-j)) (δ + λ)^j = sum_k q_k(δ) λ^k,
 //   q_k(δ) = sum_{j >= k} C_j 2^(f(d-j)) binom(j, k) δ^(j-k)   in Z_2^128,
 //
-// which is linear in the shares. The engine adds q_0(δ). Truncation by d*f + f_c - f bits brings the
-// value back to f fraction bits, in the low 64 bits.
+// which is linear in the shares. The engine adds q_0(δ). Truncation by d*f + f_c - f bits brings
+// the value back to f fraction bits, in the low 64 bits.
 //
 // What each party sees: δ only, which the engine sends. The client's view of it is z behind λ: in
-// dealt modes λ1 is uniform in Z_2^64, so δ is uniform and independent of z. Nothing else moves here.
+// dealt modes λ1 is uniform in Z_2^64, so δ is uniform and independent of z. Nothing else moves
+// here.
 //
 // Accuracy: 1 ulp above the exact value of the polynomial at z, except with probability
-// |p(z)| 2^(d*f+f_c) / 2^127 an element (the 128-bit shares wrap): below 2^-60 for degree 4, f = 12.
-// Source: PILLAR / HoneyBadger, section 4.3; the lift to the integers is ours.
+// |p(z)| 2^(d*f+f_c) / 2^127 an element (the 128-bit shares wrap): below 2^-60 for degree 4, f
+// = 12. Source: PILLAR / HoneyBadger, section 4.3; the lift to the integers is ours.
 #pragma once
 
 #include <cstdint>
@@ -26,8 +27,6 @@
 #include "models/description.h"
 
 namespace pillarbox::protocol {
-
-using ring::U128;
 
 /// What an operation costs online; compared with the channel's meter in tests.
 struct Cost {

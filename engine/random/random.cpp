@@ -2,11 +2,11 @@
 
 #include <algorithm>
 #include <bit>
-#include <climits>
 #include <cstring>
 #include <stdexcept>
 #include <string>
 
+#include <climits>
 #include <openssl/crypto.h>
 #include <openssl/evp.h>
 #include <openssl/rand.h>
@@ -15,7 +15,9 @@ namespace pillarbox::random {
 
 static_assert(std::endian::native == std::endian::little, "streams are little-endian words");
 
-Seed::~Seed() { OPENSSL_cleanse(bytes.data(), bytes.size()); }
+Seed::~Seed() {
+  OPENSSL_cleanse(bytes.data(), bytes.size());
+}
 
 Status systemRandom(std::span<std::uint8_t> bytes) {
   while (!bytes.empty()) {

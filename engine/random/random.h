@@ -14,11 +14,10 @@
 #include <memory>
 #include <span>
 
+#include "engine/core/int128.h"
 #include "engine/core/result.h"
 
 namespace pillarbox::random {
-
-using U128 = unsigned __int128;
 
 /// 32 secret bytes; overwritten when it goes out of scope.
 struct Seed {

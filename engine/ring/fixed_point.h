@@ -7,10 +7,9 @@
 #include <cstdint>
 #include <span>
 
-namespace pillarbox::ring {
+#include "engine/core/int128.h"
 
-using U128 = unsigned __int128;
-using I128 = __int128;
+namespace pillarbox::ring {
 
 /// round(value * 2^bits), ties away from zero. |value * 2^bits| must be below 2^63.
 std::uint64_t encode(double value, std::uint32_t bits);

@@ -14,7 +14,8 @@ std::uint64_t at(const models::Shape& shape, std::span<const std::uint64_t> tens
 
 }  // namespace
 
-std::vector<std::uint64_t> convolution(const models::LinearOp& op, std::span<const std::uint64_t> in,
+std::vector<std::uint64_t> convolution(const models::LinearOp& op,
+                                       std::span<const std::uint64_t> in,
                                        std::span<const std::uint64_t> weights) {
   std::vector<std::uint64_t> out;
   out.reserve(op.out.size());
@@ -74,8 +75,9 @@ U128 polynomial(const models::Polynomial& polynomial, std::uint32_t f, std::int6
   U128 sum = 0;
   U128 power = 1;
   for (std::uint32_t j = 0; j <= degree; ++j) {
-    sum += (static_cast<U128>(static_cast<I128>(polynomial.coefficients[j])) << (f * (degree - j))) *
-           power;
+    sum +=
+        (static_cast<U128>(static_cast<I128>(polynomial.coefficients[j])) << (f * (degree - j))) *
+        power;
     power *= static_cast<U128>(static_cast<I128>(z));
   }
   return sum;

@@ -13,7 +13,8 @@ namespace pillarbox::ring::reference {
 
 /// out[o, y, x] = sum over i, ky, kx of weights[o, i, ky, kx] * in[i, y*stride + ky - pad, ...]
 /// mod 2^64, zeros outside. Weights are ring elements (negative ones in two's complement).
-std::vector<std::uint64_t> convolution(const models::LinearOp& op, std::span<const std::uint64_t> in,
+std::vector<std::uint64_t> convolution(const models::LinearOp& op,
+                                       std::span<const std::uint64_t> in,
                                        std::span<const std::uint64_t> weights);
 
 /// out[o] = sum over i of weights[o, i] * in[i] mod 2^64.

@@ -34,20 +34,25 @@ const Choice& choice() {
 }
 }  // namespace
 
-RowKernel rowKernel() { return choice().kernel; }
+RowKernel rowKernel() {
+  return choice().kernel;
+}
 
 }  // namespace cpu
 
-const char* instructionSet() { return cpu::choice().name; }
+const char* instructionSet() {
+  return cpu::choice().name;
+}
 
 namespace {
 
-/// The padded input, split into the phases of the stride: phase (py, px) holds rows py, py + strideH,
+/// The padded input, split into the phases of the stride: phase (py, px) holds rows py, py +
+/// strideH,
 /// ... and columns px, px + strideW, ..., each phase `rows` x `pitch` words.
 struct PhasedInput {
-  std::size_t rows = 0, pitch = 0;      // of one phase of one channel
-  std::size_t phases = 0;               // strideH * strideW
-  SecureVector<std::uint64_t> words;    // [channel][phase][rows][pitch], then slack
+  std::size_t rows = 0, pitch = 0;    // of one phase of one channel
+  std::size_t phases = 0;             // strideH * strideW
+  SecureVector<std::uint64_t> words;  // [channel][phase][rows][pitch], then slack
 
   PhasedInput(const models::LinearOp& op, std::span<const std::uint64_t> in) {
     const std::size_t sh = op.strideH, sw = op.strideW;
@@ -99,9 +104,9 @@ void convolve(const models::LinearOp& op, std::span<const std::uint64_t> in,
     for (std::size_t ky = 0; ky < op.kernelH; ++ky) {
       for (std::size_t kx = 0; kx < op.kernelW; ++kx) {
         const std::size_t phase = (ky % op.strideH) * op.strideW + kx % op.strideW;
-        offsets.push_back(static_cast<std::uint32_t>(
-            (c * input.phases + phase) * phaseSize + (ky / op.strideH) * input.pitch +
-            kx / op.strideW));
+        offsets.push_back(static_cast<std::uint32_t>((c * input.phases + phase) * phaseSize +
+                                                     (ky / op.strideH) * input.pitch +
+                                                     kx / op.strideW));
       }
     }
   }

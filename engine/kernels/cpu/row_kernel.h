@@ -16,8 +16,8 @@ using RowKernel = void (*)(const std::uint64_t* base, const std::uint32_t* offse
                            const std::uint64_t* weights, std::size_t taps,
                            std::uint64_t (*acc)[kRowBlock]);
 
-void rowKernelPortable(const std::uint64_t*, const std::uint32_t*, const std::uint64_t*, std::size_t,
-                       std::uint64_t (*)[kRowBlock]);
+void rowKernelPortable(const std::uint64_t*, const std::uint32_t*, const std::uint64_t*,
+                       std::size_t, std::uint64_t (*)[kRowBlock]);
 #if defined(__x86_64__)
 void rowKernelAvx2(const std::uint64_t*, const std::uint32_t*, const std::uint64_t*, std::size_t,
                    std::uint64_t (*)[kRowBlock]);

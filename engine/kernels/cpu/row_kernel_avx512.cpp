@@ -5,9 +5,11 @@
 
 namespace pillarbox::kernels::cpu {
 
-__attribute__((target("avx512f,avx512dq"))) void rowKernelAvx512(
-    const std::uint64_t* base, const std::uint32_t* offsets, const std::uint64_t* weights,
-    std::size_t taps, std::uint64_t (*acc)[kRowBlock]) {
+__attribute__((target("avx512f,avx512dq"))) void rowKernelAvx512(const std::uint64_t* base,
+                                                                 const std::uint32_t* offsets,
+                                                                 const std::uint64_t* weights,
+                                                                 std::size_t taps,
+                                                                 std::uint64_t (*acc)[kRowBlock]) {
   constexpr std::size_t kVectors = kRowBlock / 8;
   __m512i sum[kChannelBlock][kVectors];
   for (auto& row : sum) {
