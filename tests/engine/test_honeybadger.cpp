@@ -1,0 +1,186 @@
+// HoneyBadger against independent known values, against exact integers on uniform shares, and at
+// the edge of the range.
+#include <cmath>
+
+#include <QFile>
+#include <QTest>
+#include <nlohmann/json.hpp>
+
+#include "engine/protocol/honeybadger.h"
+#include "engine/ring/reference.h"
+#include "tests/support/random_words.h"
+
+using namespace pillarbox;
+using protocol::HoneyBadger;
+
+namespace {
+
+U128 parseWide(const std::string& text) {
+  U128 value = 0;
+  for (const char digit : text) value = value * 10 + static_cast<unsigned>(digit - '0');
+  return value;
+}
+std::uint64_t parseWord(const std::string& text) {
+  return static_cast<std::uint64_t>(parseWide(text));
+}
+
+/// One activation, all steps of the dealer mode, on fresh masks.
+struct Activation {
+  std::int64_t value;  // of the result, f fraction bits
+  std::int64_t opening;
+};
+Activation activate(const HoneyBadger& polynomial, testing::RandomWords& data, std::int64_t z,
+                    std::uint32_t truncation) {
+  const std::uint64_t z0 = data.word(), z1 = static_cast<std::uint64_t>(z) - z0;
+  const std::uint64_t lambda0 = data.word(), lambda1 = data.word();
+  const std::uint64_t d0 = ring::truncateClient(z0, truncation) - lambda0;
+  const std::uint64_t opening = ring::truncateEngine(z1, truncation) + d0 - lambda1;
+  const I128 lambda = static_cast<std::int64_t>(lambda0 + lambda1);
+  std::vector<U128> client, engine;
+  U128 power = 1;
+  for (std::uint32_t k = 1; k <= polynomial.degree(); ++k) {
+    power *= static_cast<U128>(lambda);
+    engine.push_back(data.wide());
+    client.push_back(power - engine.back());
+  }
+  std::vector<const U128*> clientPointers, enginePointers;
+  for (std::size_t k = 0; k < client.size(); ++k) {
+    clientPointers.push_back(&client[k]);
+    enginePointers.push_back(&engine[k]);
+  }
+  std::uint64_t y0 = 0, y1 = 0;
+  polynomial.evaluateClient({&opening, 1}, clientPointers, {&y0, 1});
+  polynomial.evaluateEngine({&opening, 1}, enginePointers, {&y1, 1});
+  return {static_cast<std::int64_t>(y0 + y1), static_cast<std::int64_t>(opening)};
+}
+
+}  // namespace
+
+class TestHoneyBadger : public QObject {
+  Q_OBJECT
+
+ private:
+  testing::RandomWords m_data;
+
+ private Q_SLOTS:
+  void reproducesIndependentVectors() {
+    QFile file(PILLARBOX_SOURCE_DIR "/tests/engine/activation_vectors.json");
+    QVERIFY(file.open(QIODevice::ReadOnly));
+    const auto rows = nlohmann::json::parse(file.readAll().toStdString());
+    QCOMPARE(rows.size(), std::size_t{160});
+    for (const auto& row : rows) {
+      const auto f = row["f"].get<std::uint32_t>(), fw = row["fw"].get<std::uint32_t>();
+      const models::Polynomial polynomial{row["fc"].get<std::uint32_t>(),
+                                          row["coeffs"].get<std::vector<std::int64_t>>()};
+      const HoneyBadger honeyBadger(polynomial, f);
+      const auto word = [&](const char* key) { return parseWord(row[key].get<std::string>()); };
+      const std::uint64_t z0 = ring::truncateClient(word("z0"), fw);
+      const std::uint64_t z1 = ring::truncateEngine(word("z1"), fw);
+      std::uint64_t opening = 0;
+      if (row["mode"] == "dealer") {
+        QCOMPARE(z0 - word("lambda0"), word("d0"));
+        opening = z1 + word("d0") - word("lambda1");
+      } else {
+        QCOMPARE(z0, word("lambda0"));
+        opening = z1 - word("lambda1");
+      }
+      QCOMPARE(std::to_string(static_cast<std::int64_t>(opening)),
+               row["opening_signed"].get<std::string>());
+      std::vector<U128> client, engine;
+      for (const auto& share : row["lambda_powers_p0"]) client.push_back(parseWide(share));
+      for (const auto& share : row["lambda_powers_p1"]) engine.push_back(parseWide(share));
+      QVERIFY(honeyBadger.clientValue(opening, client) == parseWide(row["y0"]));
+      QVERIFY(honeyBadger.engineValue(opening, engine) == parseWide(row["y1"]));
+      std::vector<const U128*> clientPointers, enginePointers;
+      for (const U128& share : client) clientPointers.push_back(&share);
+      for (const U128& share : engine) enginePointers.push_back(&share);
+      std::uint64_t y0 = 0, y1 = 0;
+      honeyBadger.evaluateClient({&opening, 1}, clientPointers, {&y0, 1});
+      honeyBadger.evaluateEngine({&opening, 1}, enginePointers, {&y1, 1});
+      QCOMPARE(y0, word("y0_truncated"));
+      QCOMPARE(y1, word("y1_truncated"));
+      QCOMPARE(y0 - word("r"), word("m"));
+      QCOMPARE(y0 - word("r") + y1, word("masked"));
+    }
+  }
+
+  void matchesExactIntegers_data() {
+    QTest::addColumn<int>("f");
+    QTest::addColumn<int>("fc");
+    QTest::addColumn<QVector<qint64>>("coefficients");
+    QTest::newRow("degree 2") << 12 << 10 << QVector<qint64>{250, 512, 200};
+    QTest::newRow("degree 4") << 12 << 10 << QVector<qint64>{322, 512, 160, 0, -3};
+    QTest::newRow("degree 4, odd terms") << 12 << 10 << QVector<qint64>{-7, 900, 33, -41, 5};
+    QTest::newRow("degree 6") << 12 << 12 << QVector<qint64>{800, 2048, 900, 0, -60, 0, 2};
+    QTest::newRow("degree 8") << 10 << 12 << QVector<qint64>{700, 2048, 950, 0, -90, 0, 7, 0, -1};
+  }
+  void matchesExactIntegers() {
+    QFETCH(int, f);
+    QFETCH(int, fc);
+    QFETCH(QVector<qint64>, coefficients);
+    const models::Polynomial polynomial{static_cast<std::uint32_t>(fc),
+                                        {coefficients.begin(), coefficients.end()}};
+    const auto bits = static_cast<std::uint32_t>(f);
+    const HoneyBadger honeyBadger(polynomial, bits);
+    const std::uint32_t drop = polynomial.degree() * bits + polynomial.fractionBits - bits;
+    for (int i = 0; i < 20000; ++i) {
+      const std::int64_t z =
+          m_data.between(-(std::int64_t{6} << (f + 12)), std::int64_t{6} << (f + 12));
+      const Activation got = activate(honeyBadger, m_data, z, 12);
+      // The truncation of z may round up or down: the value is that of one of both neighbours.
+      bool matches = false;
+      for (const std::int64_t neighbour : {z >> 12, (z >> 12) + 1}) {
+        const auto exact = static_cast<std::int64_t>(
+            static_cast<I128>(ring::reference::polynomial(polynomial, bits, neighbour)) >> drop);
+        matches = matches || (got.value - exact >= 0 && got.value - exact <= 1);
+      }
+      QVERIFY2(matches, qPrintable(QString("z = %1 gives %2").arg(z).arg(got.value)));
+    }
+  }
+
+  // A wrap in any step would be off by a power of two far outside the tolerance.
+  void noWrapAtTheEdgeOfTheRange() {
+    const models::Polynomial polynomial{10, {322, 512, 160, 0, -3}};
+    const HoneyBadger honeyBadger(polynomial, 12);
+    for (int i = 0; i < 1000000; ++i) {
+      const std::int64_t edge = (std::int64_t{5} << 24) - m_data.between(0, 4096);
+      const std::int64_t z = (i & 1) != 0 ? edge : -edge;
+      const Activation got = activate(honeyBadger, m_data, z, 12);
+      const auto exact = static_cast<std::int64_t>(
+          static_cast<I128>(ring::reference::polynomial(polynomial, 12, z >> 12)) >> 46);
+      QVERIFY2(std::abs(got.value - exact) <= 4,
+               qPrintable(QString("z = %1: %2, not %3").arg(z).arg(got.value).arg(exact)));
+    }
+  }
+
+  // What the client sees is uniform, whatever z is: each of the top four bits' 16 values equally
+  // often (chi-square with 15 degrees of freedom; 60 has probability below 1e-6).
+  void openingsAreUniform() {
+    const models::Polynomial polynomial{10, {322, 512, 160, 0, -3}};
+    const HoneyBadger honeyBadger(polynomial, 12);
+    constexpr int kSamples = 32000;
+    for (const std::int64_t z : {std::int64_t{0}, std::int64_t{5} << 24}) {
+      for (const int shift : {60, 0}) {
+        std::array<int, 16> counts{};
+        for (int i = 0; i < kSamples; ++i) {
+          const auto opening =
+              static_cast<std::uint64_t>(activate(honeyBadger, m_data, z, 12).opening);
+          ++counts[(opening >> shift) & 15];
+        }
+        double chiSquare = 0;
+        for (const int count : counts) {
+          chiSquare += std::pow(count - kSamples / 16.0, 2) / (kSamples / 16.0);
+        }
+        QVERIFY2(chiSquare < 60, qPrintable(QString::number(chiSquare)));
+      }
+    }
+  }
+
+  void refusesWhatDoesNotFitTheRing() {
+    const models::Polynomial polynomial{12, {1, 1, 1, 1, 1, 1, 1, 1, 1}};
+    QVERIFY_EXCEPTION_THROWN(HoneyBadger(polynomial, 14), std::logic_error);
+  }
+};
+
+QTEST_GUILESS_MAIN(TestHoneyBadger)
+#include "test_honeybadger.moc"

@@ -1,0 +1,263 @@
+// Fixed point, and every linear kernel against the slow reference on uniform ring elements.
+#include <cmath>
+#include <utility>
+
+#include <QTest>
+
+#include "engine/kernels/cpu/row_kernel.h"
+#include "engine/kernels/linear.h"
+#include "engine/kernels/stage.h"
+#include "engine/ring/fixed_point.h"
+#include "engine/ring/reference.h"
+#include "tests/support/random_words.h"
+
+using namespace pillarbox;
+using models::LinearOp;
+using models::OpKind;
+
+namespace {
+
+LinearOp convolutionOp(std::uint32_t inC, std::uint32_t outC, std::uint32_t h, std::uint32_t w,
+                       std::uint32_t kh, std::uint32_t kw, std::uint32_t sh, std::uint32_t sw,
+                       std::array<std::uint32_t, 4> pads) {
+  LinearOp op;
+  op.kind = OpKind::Convolution;
+  op.name = "conv";
+  op.inputs = {0};
+  op.in = {inC, h, w};
+  op.kernelH = kh;
+  op.kernelW = kw;
+  op.strideH = sh;
+  op.strideW = sw;
+  op.padTop = pads[0];
+  op.padLeft = pads[1];
+  op.padBottom = pads[2];
+  op.padRight = pads[3];
+  op.out = {outC, (h + pads[0] + pads[2] - kh) / sh + 1, (w + pads[1] + pads[3] - kw) / sw + 1};
+  return op;
+}
+
+std::vector<std::int32_t> smallWeights(testing::RandomWords& data, std::size_t count) {
+  std::vector<std::int32_t> weights(count);
+  for (auto& w : weights) w = static_cast<std::int32_t>(data.between(-(1 << 23), 1 << 23));
+  return weights;
+}
+
+std::vector<std::uint64_t> widen(const std::vector<std::int32_t>& weights) {
+  std::vector<std::uint64_t> wide;
+  for (const std::int32_t w : weights) wide.push_back(static_cast<std::uint64_t>(std::int64_t{w}));
+  return wide;
+}
+
+}  // namespace
+
+class TestKernels : public QObject {
+  Q_OBJECT
+
+ private:
+  testing::RandomWords m_data;
+
+ private Q_SLOTS:
+  void encodeAndDecode() {
+    QCOMPARE(ring::encode(1.0, 12), std::uint64_t{4096});
+    QCOMPARE(ring::encode(-0.5, 12), static_cast<std::uint64_t>(-2048));
+    for (int i = 0; i < 1000; ++i) {
+      const double value = m_data.real(-100, 100);
+      QVERIFY(std::abs(ring::decode(ring::encode(value, 12), 12) - value) <= 0.5 / 4096);
+    }
+  }
+
+  void truncationErrsByOneUlp() {
+    for (int i = 0; i < 200000; ++i) {
+      const std::int64_t secret = m_data.between(-(std::int64_t{1} << 34), std::int64_t{1} << 34);
+      const std::uint64_t client = m_data.word();
+      const std::uint64_t engine = static_cast<std::uint64_t>(secret) - client;
+      const auto sum = static_cast<std::int64_t>(ring::truncateClient(client, 12) +
+                                                 ring::truncateEngine(engine, 12));
+      const std::int64_t exact = secret >> 12;
+      QVERIFY2(sum - exact >= 0 && sum - exact <= 1, qPrintable(QString::number(sum - exact)));
+    }
+  }
+
+  void wideTruncationErrsByOneUlp() {
+    for (int i = 0; i < 100000; ++i) {
+      const I128 secret = static_cast<I128>(m_data.wide()) >> 50;  // below 2^77
+      const U128 client = m_data.wide();
+      const U128 engine = static_cast<U128>(secret) - client;
+      const auto sum =
+          static_cast<I128>(ring::truncateClient(client, 46) + ring::truncateEngine(engine, 46));
+      const I128 error = sum - (secret >> 46);
+      QVERIFY(error >= 0 && error <= 1);
+    }
+  }
+
+  void rowKernelsAgree_data() {
+    QTest::addColumn<QString>("name");
+    QTest::newRow("chosen") << "chosen";
+#if defined(__x86_64__)
+    if (__builtin_cpu_supports("avx2")) QTest::newRow("avx2") << "avx2";
+    if (__builtin_cpu_supports("avx512dq")) QTest::newRow("avx512") << "avx512";
+#endif
+  }
+  void rowKernelsAgree() {
+    using namespace kernels::cpu;
+    QFETCH(QString, name);
+    RowKernel kernel = rowKernel();
+#if defined(__x86_64__)
+    if (name == "avx2") kernel = rowKernelAvx2;
+    if (name == "avx512") kernel = rowKernelAvx512;
+#endif
+    for (const std::size_t taps : {std::size_t{1}, std::size_t{9}, std::size_t{100}}) {
+      const auto base = m_data.words(1000);
+      const auto weights = m_data.words(taps * kChannelBlock);
+      std::vector<std::uint32_t> offsets;
+      for (std::size_t t = 0; t < taps; ++t) {
+        offsets.push_back(static_cast<std::uint32_t>(m_data.word() % (1000 - kRowBlock)));
+      }
+      std::uint64_t expected[kChannelBlock][kRowBlock], got[kChannelBlock][kRowBlock];
+      std::memset(got, 0x5a, sizeof got);
+      rowKernelPortable(base.data(), offsets.data(), weights.data(), taps, expected);
+      kernel(base.data(), offsets.data(), weights.data(), taps, got);
+      QVERIFY(std::memcmp(expected, got, sizeof got) == 0);
+    }
+  }
+
+  void convolution_data() {
+    QTest::addColumn<LinearOp>("op");
+    QTest::newRow("3x3 same") << convolutionOp(3, 5, 9, 11, 3, 3, 1, 1, {1, 1, 1, 1});
+    QTest::newRow("3x3 wide") << convolutionOp(4, 8, 32, 32, 3, 3, 1, 1, {1, 1, 1, 1});
+    QTest::newRow("1x1") << convolutionOp(7, 9, 6, 5, 1, 1, 1, 1, {0, 0, 0, 0});
+    QTest::newRow("1x1 stride 2") << convolutionOp(6, 4, 8, 8, 1, 1, 2, 2, {0, 0, 0, 0});
+    QTest::newRow("3x3 stride 2") << convolutionOp(5, 6, 16, 16, 3, 3, 2, 2, {1, 1, 1, 1});
+    QTest::newRow("3x3 stride 2 odd") << convolutionOp(2, 3, 15, 13, 3, 3, 2, 2, {1, 1, 1, 1});
+    QTest::newRow("7x7 stride 2") << convolutionOp(3, 4, 30, 30, 7, 7, 2, 2, {3, 3, 3, 3});
+    QTest::newRow("5x3 stride 3,2") << convolutionOp(2, 3, 17, 12, 5, 3, 3, 2, {2, 1, 2, 1});
+    QTest::newRow("uneven padding") << convolutionOp(2, 2, 8, 8, 3, 3, 2, 2, {0, 0, 1, 1});
+    QTest::newRow("large padding") << convolutionOp(1, 1, 3, 3, 3, 3, 1, 1, {4, 3, 2, 5});
+    QTest::newRow("1 pixel") << convolutionOp(16, 10, 1, 1, 1, 1, 1, 1, {0, 0, 0, 0});
+    QTest::newRow("whole image") << convolutionOp(3, 4, 8, 8, 8, 8, 1, 1, {0, 0, 0, 0});
+  }
+  void convolution() {
+    QFETCH(LinearOp, op);
+    const auto in = m_data.words(op.in.size());
+    const auto small = smallWeights(m_data, op.weightCount());
+    std::vector<std::uint64_t> out(op.out.size(), 0x5a5a5a5a5a5a5a5a);
+    kernels::convolution(op, in, std::span<const std::int32_t>(small), out);
+    QVERIFY(out == ring::reference::convolution(op, in, widen(small)));
+
+    const auto wide = m_data.words(op.weightCount());
+    std::fill(out.begin(), out.end(), 0x5a5a5a5a5a5a5a5a);
+    kernels::convolution(op, in, std::span<const std::uint64_t>(wide), out);
+    QVERIFY(out == ring::reference::convolution(op, in, wide));
+  }
+
+  void fullyConnected() {
+    LinearOp op;
+    op.kind = OpKind::FullyConnected;
+    op.in = {7, 3, 5};
+    op.out = {13, 1, 1};
+    const auto in = m_data.words(op.in.size());
+    const auto small = smallWeights(m_data, op.weightCount());
+    const auto wide = m_data.words(op.weightCount());
+    std::vector<std::uint64_t> out(op.out.size());
+    kernels::fullyConnected(op, in, std::span<const std::int32_t>(small), out);
+    QVERIFY(out == ring::reference::fullyConnected(op, in, widen(small)));
+    kernels::fullyConnected(op, in, std::span<const std::uint64_t>(wide), out);
+    QVERIFY(out == ring::reference::fullyConnected(op, in, wide));
+  }
+
+  void sumPool_data() {
+    QTest::addColumn<LinearOp>("op");
+    const auto pool = [](LinearOp op) {
+      op.kind = OpKind::SumPool;
+      op.out.channels = op.in.channels;
+      return op;
+    };
+    QTest::newRow("2x2") << pool(convolutionOp(5, 5, 8, 8, 2, 2, 2, 2, {0, 0, 0, 0}));
+    QTest::newRow("3x3 padded") << pool(convolutionOp(4, 4, 9, 9, 3, 3, 2, 2, {1, 1, 1, 1}));
+    QTest::newRow("global") << pool(convolutionOp(6, 6, 7, 7, 7, 7, 1, 1, {0, 0, 0, 0}));
+  }
+  void sumPool() {
+    QFETCH(LinearOp, op);
+    const auto in = m_data.words(op.in.size());
+    std::vector<std::uint64_t> out(op.out.size(), 0x5a5a5a5a5a5a5a5a);
+    kernels::sumPool(op, in, out);
+    QVERIFY(out == ring::reference::sumPool(op, in));
+  }
+
+  // A residual stage: conv(a) + pool shortcut of b. All paths, and those with weights alone.
+  void stageOfSeveralPaths() {
+    models::Stage stage;
+    stage.name = "residual";
+    stage.inputs = {2, 1};
+    LinearOp conv = convolutionOp(4, 6, 8, 8, 3, 3, 2, 2, {1, 1, 1, 1});
+    LinearOp projection = convolutionOp(4, 6, 8, 8, 1, 1, 2, 2, {0, 0, 0, 0});
+    projection.inputs = {1};
+    projection.weightIndex = 1;
+    LinearOp pool = convolutionOp(4, 4, 8, 8, 2, 2, 2, 2, {0, 0, 0, 0});
+    pool.kind = OpKind::SumPool;
+    pool.inputs = {1};
+    LinearOp fromPool = convolutionOp(4, 6, 4, 4, 1, 1, 1, 1, {0, 0, 0, 0});
+    fromPool.inputs = {4};
+    fromPool.weightIndex = 2;
+    LinearOp sum;
+    sum.kind = OpKind::Combine;
+    sum.inputs = {2, 3, 5};
+    sum.in = sum.out = conv.out;
+    sum.multipliers = {1, -3, 4096};
+    stage.ops = {conv, projection, pool, fromPool, sum};
+    stage.output = conv.out;
+
+    const auto a = m_data.words(conv.in.size()), b = m_data.words(conv.in.size());
+    std::vector<std::vector<std::uint64_t>> weights = {m_data.words(conv.weightCount()),
+                                                       m_data.words(projection.weightCount()),
+                                                       m_data.words(fromPool.weightCount())};
+    const std::vector<std::span<const std::uint64_t>> inputs = {a, b};
+    std::vector<std::uint64_t> out(stage.output.size());
+    kernels::applyStage(
+        stage, inputs, [&](std::uint32_t i) { return std::span<const std::uint64_t>(weights[i]); },
+        kernels::Paths::All, out);
+    using namespace ring::reference;
+    const auto left = ring::reference::convolution(conv, a, weights[0]);
+    const auto middle = ring::reference::convolution(projection, b, weights[1]);
+    const auto right =
+        ring::reference::convolution(fromPool, ring::reference::sumPool(pool, b), weights[2]);
+    for (std::size_t i = 0; i < out.size(); ++i) {
+      QCOMPARE(out[i], left[i] - 3 * middle[i] + 4096 * right[i]);
+    }
+  }
+
+  // L_W = L_A + L_E(weighted paths): the identity that dealt correlations rest on.
+  void weightedPathsSplitOverTheWeights() {
+    models::Stage stage;
+    stage.name = "shortcut";
+    stage.inputs = {0, 1};
+    LinearOp conv = convolutionOp(3, 3, 6, 6, 3, 3, 1, 1, {1, 1, 1, 1});
+    LinearOp sum;
+    sum.kind = OpKind::Combine;
+    sum.inputs = {2, 1};
+    sum.in = sum.out = conv.out;
+    sum.multipliers = {1, 4096};
+    stage.ops = {conv, sum};
+    stage.output = conv.out;
+    const auto a = m_data.words(conv.in.size()), b = m_data.words(conv.in.size());
+    const auto w = m_data.words(conv.weightCount()), mask = m_data.words(conv.weightCount());
+    auto rest = w;
+    for (std::size_t i = 0; i < w.size(); ++i) rest[i] -= mask[i];
+    const std::vector<std::span<const std::uint64_t>> inputs = {a, b};
+    const auto apply = [&](const std::vector<std::uint64_t>& weights, kernels::Paths paths) {
+      std::vector<std::uint64_t> out(stage.output.size());
+      kernels::applyStage(
+          stage, inputs, [&](std::uint32_t) { return std::span<const std::uint64_t>(weights); },
+          paths, out);
+      return out;
+    };
+    const auto whole = apply(w, kernels::Paths::All);
+    const auto dealt = apply(mask, kernels::Paths::All);
+    const auto client = apply(rest, kernels::Paths::Weighted);
+    for (std::size_t i = 0; i < whole.size(); ++i) QCOMPARE(dealt[i] + client[i], whole[i]);
+  }
+};
+
+QTEST_GUILESS_MAIN(TestKernels)
+#include "test_kernels.moc"
