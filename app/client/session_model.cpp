@@ -1,0 +1,2 @@
+// The meta-object of SessionModel.
+#include "app/client/session_model.h"
