@@ -1,0 +1,31 @@
+// How likely it is that an inference goes wrong through its own arithmetic.
+//
+// Truncating a sharing of v in Z_2^k by dropping low bits of each share is right to within one ulp
+// unless the two shares wrap around the ring, which for a uniform share happens with probability
+// |v| / 2^k (SecureML, eprint 2017/396, theorem 1). An opening that lifts a 64-bit mask to the
+// integers is wrong with probability |v| / 2^63. These are added up over everything that one
+// inference truncates and opens. The bound holds while every z stays within `zBound`; the penalty
+// that a network was trained with is what makes that so.
+#pragma once
+
+#include "models/description.h"
+
+namespace pillarbox::models {
+
+/// A model above this is refused.
+inline constexpr double kMaxTruncationFailure = 0x1p-10;
+/// Assumed largest absolute logit.
+inline constexpr double kLogitBound = 128.0;
+
+struct FailureBound {
+  double linear = 0;      ///< truncations of linear outputs in Z_2^64
+  double opening = 0;     ///< openings lifted to the integers
+  double polynomial = 0;  ///< truncations of polynomial values in Z_2^128
+  double total() const { return linear + opening + polynomial; }
+};
+
+/// Union bound over one inference of a valid `model`, each z within [-zBound, zBound].
+/// Cost: proportional to the number of stages.
+FailureBound truncationFailureBound(const PublicModel& model, double zBound);
+
+}  // namespace pillarbox::models

@@ -1,0 +1,64 @@
+// The models that other tests build on: each loads, covers what its name says, and the paper's
+// networks have the sizes that the paper gives.
+#include <QtTest>
+
+#include "tests/support/model_factory.h"
+
+using pillarbox::models::LoadedModel;
+using pillarbox::models::OpKind;
+using pillarbox::models::Stage;
+
+class TestModelFactory : public QObject {
+  Q_OBJECT
+
+ private Q_SLOTS:
+  void tinyModels_data();
+  void tinyModels();
+  void paperModels_data();
+  void paperModels();
+};
+
+void TestModelFactory::tinyModels_data() {
+  QTest::addColumn<QString>("name");
+  for (const std::string& name : pillarbox::testing::tinyModelNames()) {
+    QTest::newRow(name.c_str()) << QString::fromStdString(name);
+  }
+}
+
+void TestModelFactory::tinyModels() {
+  QFETCH(QString, name);
+  const LoadedModel loaded = pillarbox::testing::makeTinyModel(name.toStdString());
+  QVERIFY(validate(loaded.model).ok());
+  QVERIFY(validate(loaded.model, loaded.weights).ok());
+  QVERIFY(loaded.failure.total() > 0);
+  QVERIFY(loaded.model.activationCount() < 5000);
+  QCOMPARE(loaded.model.labels.size(), std::size_t{5});
+}
+
+void TestModelFactory::paperModels_data() {
+  QTest::addColumn<QString>("name");
+  QTest::addColumn<int>("stages");
+  QTest::addColumn<int>("weighted");
+  QTest::addColumn<qulonglong>("activations");
+  // networks.md's table; "weighted" counts convolutions of shortcuts too.
+  QTest::newRow("minionn") << "minionn" << 8 << 8 << 173056ULL;
+  QTest::newRow("vgg16") << "vgg16" << 16 << 16 << 183808ULL;
+  QTest::newRow("resnet18") << "resnet18" << 18 << 21 << 557056ULL;
+  QTest::newRow("resnet32") << "resnet32" << 32 << 34 << 303104ULL;
+  QTest::newRow("resnet110") << "resnet110" << 110 << 112 << 1048576ULL;
+  QTest::newRow("resnet50") << "resnet50" << 50 << 54 << 9608704ULL;
+}
+
+void TestModelFactory::paperModels() {
+  QFETCH(QString, name);
+  QFETCH(int, stages);
+  QFETCH(int, weighted);
+  QFETCH(qulonglong, activations);
+  const LoadedModel loaded = pillarbox::testing::makePaperModel(name.toStdString());
+  QCOMPARE(static_cast<int>(loaded.model.stages.size()), stages);
+  QCOMPARE(static_cast<int>(loaded.weights.weights.size()), weighted);
+  QCOMPARE(static_cast<qulonglong>(loaded.model.activationCount()), activations);
+}
+
+QTEST_GUILESS_MAIN(TestModelFactory)
+#include "test_model_factory.moc"
