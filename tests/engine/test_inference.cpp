@@ -1,0 +1,291 @@
+// Two parties in one process: the result against the plaintext fixed-point oracle and the float
+// model, the declared cost against the meter, and what happens when one party breaks off.
+#include <cmath>
+
+#include <QTest>
+
+#include "engine/kernels/stage.h"
+#include "engine/ring/fixed_point.h"
+#include "models/oracle.h"
+#include "tests/support/model_factory.h"
+#include "tests/support/two_party.h"
+
+using namespace pillarbox;
+using inference::EngineModel;
+using models::LoadedModel;
+
+namespace {
+
+/// Greatest |p'| on [-limit, limit].
+double steepest(const models::Polynomial& polynomial, double limit) {
+  double greatest = 0;
+  for (double x = -limit; x <= limit; x += limit / 512) {
+    double slope = 0;
+    for (std::uint32_t j = 1; j <= polynomial.degree(); ++j) {
+      slope += j * static_cast<double>(polynomial.coefficients[j]) * std::pow(x, j - 1);
+    }
+    greatest = std::max(greatest, std::abs(slope) / std::ldexp(1, polynomial.fractionBits));
+  }
+  return greatest;
+}
+
+/// What the ulps of local truncation can add up to at each logit, in ulps of the logits: every
+/// truncation errs by at most one, and errors grow by the absolute weights and the polynomial's
+/// slope. In units of 2^-8 ulp, exact integers.
+std::vector<double> truncationBound(const LoadedModel& loaded, double limit) {
+  models::PublicModel model = loaded.model;
+  models::ModelWeights weights = loaded.weights;
+  for (auto& tensor : weights.weights) {
+    for (auto& w : tensor) w = std::abs(w);
+  }
+  for (auto& stage : model.stages) {
+    for (auto& op : stage.ops) {
+      for (auto& multiplier : op.multipliers) multiplier = std::abs(multiplier);
+    }
+  }
+  constexpr std::uint64_t kUlp = 256;
+  std::vector<std::vector<std::uint64_t>> errors = {
+      std::vector<std::uint64_t>(model.input.size(), 0)};
+  for (const auto& stage : model.stages) {
+    std::vector<std::span<const std::uint64_t>> inputs;
+    for (const std::uint32_t input : stage.inputs) inputs.emplace_back(errors[input]);
+    std::vector<std::uint64_t> out(stage.output.size());
+    kernels::applyStage(
+        stage, inputs,
+        [&](std::uint32_t i) { return std::span<const std::int32_t>(weights.weights[i]); }, out);
+    for (std::uint64_t& error : out) {
+      error = (error >> stage.truncation) + 1 + kUlp;
+      if (stage.activation) {
+        error = static_cast<std::uint64_t>(
+                    std::ceil(static_cast<double>(error) * steepest(*stage.activation, limit))) +
+                kUlp;
+      }
+    }
+    errors.push_back(std::move(out));
+  }
+  std::vector<double> bound;
+  for (const std::uint64_t error : errors.back())
+    bound.push_back(static_cast<double>(error) / kUlp);
+  return bound;
+}
+
+std::int64_t toUlps(double logit, const models::PublicModel& model) {
+  return std::llround(std::ldexp(logit, static_cast<int>(model.outputBits)));
+}
+
+}  // namespace
+
+class TestInference : public QObject {
+  Q_OBJECT
+
+ private:
+  testing::RandomWords m_data;
+
+ private Q_SLOTS:
+  void matchesTheOracle_data() {
+    QTest::addColumn<QString>("name");
+    QTest::addColumn<bool>("firstParty");
+    for (const std::string& name : testing::tinyModelNames()) {
+      QTest::newRow((name + ", dealer").c_str()) << QString::fromStdString(name) << false;
+      QTest::newRow((name + ", first party").c_str()) << QString::fromStdString(name) << true;
+    }
+  }
+  void matchesTheOracle() {
+    QFETCH(QString, name);
+    QFETCH(bool, firstParty);
+    const LoadedModel loaded = testing::makeTinyModel(name.toStdString(), m_data.word());
+    const EngineModel model(loaded.model, loaded.weights);
+    const models::FixedPointOracle oracle(loaded.model, loaded.weights, loaded.range);
+    const std::vector<double> bound = truncationBound(loaded, 2 * loaded.range);
+    auto channels = testing::makeChannels();
+    for (int repeat = 0; repeat < 3; ++repeat) {
+      const auto image = testing::randomImage(loaded.model.input, m_data.word());
+      const auto mode = firstParty ? offline::Mode::FirstParty : offline::Mode::Dealer;
+      const auto outcome =
+          testing::runBoth(model, channels, testing::dealBoth(model, m_data, mode), image);
+      QVERIFY2(outcome.engine.ok(), outcome.engine.error().message.c_str());
+      QVERIFY2(outcome.client.ok(), outcome.client.error().message.c_str());
+      const auto expected = oracle.evaluate(image);
+      const auto real = models::evaluateFloat(loaded.graph, image);
+      QCOMPARE(outcome.client->logits.size(), expected.logits.size());
+      for (std::size_t i = 0; i < expected.logits.size(); ++i) {
+        const auto error = toUlps(outcome.client->logits[i], loaded.model) - expected.logits[i];
+        QVERIFY2(
+            std::abs(static_cast<double>(error)) <= bound[i],
+            qPrintable(QString("logit %1: %2 ulps, bound %3").arg(i).arg(error).arg(bound[i])));
+        QVERIFY2(std::abs(outcome.client->logits[i] - real[i]) < 0.05,
+                 qPrintable(QString("logit %1: %2 against %3 in floating point")
+                                .arg(i)
+                                .arg(outcome.client->logits[i])
+                                .arg(real[i])));
+      }
+      QVERIFY(outcome.engine.ok());
+    }
+  }
+
+  // Rounds and bytes, declared and metered on both sides, also where tensors travel in chunks.
+  void costsAreAsDeclared_data() {
+    QTest::addColumn<QString>("name");
+    for (const std::string& name : testing::tinyModelNames()) {
+      QTest::newRow(name.c_str()) << QString::fromStdString(name);
+    }
+    QTest::newRow("minionn") << "minionn";
+    QTest::newRow("resnet32") << "resnet32";
+  }
+  void costsAreAsDeclared() {
+    QFETCH(QString, name);
+    const auto tiny = testing::tinyModelNames();
+    const bool isTiny = std::find(tiny.begin(), tiny.end(), name.toStdString()) != tiny.end();
+    const LoadedModel loaded = isTiny ? testing::makeTinyModel(name.toStdString())
+                                      : testing::makePaperModel(name.toStdString());
+    const EngineModel model(loaded.model, loaded.weights);
+    const auto cost = inference::onlineCost(loaded.model);
+    auto channels = testing::makeChannels();
+    std::vector<inference::StageProgress> steps;
+    const auto outcome =
+        testing::runBoth(model, channels, testing::dealBoth(model, m_data),
+                         testing::randomImage(loaded.model.input, 3),
+                         [&](const inference::StageProgress& step) { steps.push_back(step); });
+    QVERIFY2(outcome.client.ok(), outcome.client.error().message.c_str());
+    QVERIFY2(outcome.engine.ok(), outcome.engine.error().message.c_str());
+    QCOMPARE(cost.rounds, static_cast<std::uint32_t>(loaded.model.stages.size()));
+    QCOMPARE(outcome.client->rounds, cost.rounds);
+    QCOMPARE(outcome.client->bytesSent, cost.bytesToEngine);
+    QCOMPARE(outcome.client->bytesReceived, cost.bytesToClient);
+    const net::MeterReading engine = channels.engine->meter();
+    QCOMPARE(engine.bytesReceived, cost.bytesToEngine);
+    QCOMPARE(engine.bytesSent, cost.bytesToClient);
+    QCOMPARE(engine.depth, 2 * cost.rounds);
+    QCOMPARE(steps.size(), loaded.model.stages.size());
+    for (std::size_t i = 0; i < steps.size(); ++i) {
+      QCOMPARE(steps[i].round, static_cast<std::uint32_t>(i + 1));
+      QCOMPARE(steps[i].rounds, cost.rounds);
+      QVERIFY(steps[i].roundSeconds >= 0);
+    }
+  }
+
+  // The paper's networks, whole, within a stated distance of floating point.
+  void paperNetworks_data() {
+    QTest::addColumn<QString>("name");
+    QTest::newRow("minionn") << "minionn";
+    QTest::newRow("vgg16") << "vgg16";
+    QTest::newRow("resnet18") << "resnet18";
+    QTest::newRow("resnet32") << "resnet32";
+  }
+  void paperNetworks() {
+    QFETCH(QString, name);
+    const LoadedModel loaded = testing::makePaperModel(name.toStdString(), 4, m_data.word());
+    const EngineModel model(loaded.model, loaded.weights);
+    const auto image = testing::randomImage(loaded.model.input, m_data.word());
+    auto channels = testing::makeChannels();
+    const auto outcome = testing::runBoth(model, channels, testing::dealBoth(model, m_data), image);
+    QVERIFY2(outcome.client.ok(), outcome.client.error().message.c_str());
+    const models::FixedPointOracle oracle(loaded.model, loaded.weights, loaded.range);
+    const auto expected = oracle.evaluate(image);
+    const auto real = models::evaluateFloat(loaded.graph, image);
+    for (std::size_t i = 0; i < real.size(); ++i) {
+      const double fixed = std::ldexp(static_cast<double>(expected.logits[i]),
+                                      -static_cast<int>(loaded.model.outputBits));
+      QVERIFY2(
+          std::abs(outcome.client->logits[i] - fixed) < 0.02,
+          qPrintable(
+              QString("%1 against the oracle's %2").arg(outcome.client->logits[i]).arg(fixed)));
+      QVERIFY2(std::abs(outcome.client->logits[i] - real[i]) < 0.1,
+               qPrintable(QString("%1 against %2").arg(outcome.client->logits[i]).arg(real[i])));
+    }
+  }
+
+  // What the engine receives is uniform, whatever the image: black and white images give
+  // first messages that no chi-square test tells from uniform words.
+  void theEnginesViewIsUniform() {
+    const LoadedModel loaded = testing::makePaperModel("minionn");
+    const EngineModel model(loaded.model, loaded.weights);
+    for (const float pixel : {-2.0F, 2.0F}) {
+      auto channels = testing::makeChannels();
+      testing::DealtSets sets = testing::dealBoth(model, m_data);
+      const std::vector<float> image(loaded.model.input.size(), pixel);
+      std::thread client([&] {
+        const auto outcome =
+            inference::runClient(*channels.client, loaded.model, std::move(sets.client), image);
+        if (outcome.ok()) qFatal("an inference without an engine cannot end");
+      });
+      std::vector<std::uint64_t> first(image.size());
+      const Status received = channels.engine->receiveWords(first);
+      channels.engine->cancel();
+      channels.client->cancel();
+      client.join();
+      QVERIFY(received.ok());
+      for (const int shift : {0, 20, 60}) {
+        std::array<double, 16> counts{};
+        for (const std::uint64_t word : first) ++counts[(word >> shift) & 15];
+        double chiSquare = 0;
+        const double expected = static_cast<double>(first.size()) / 16;
+        for (const double count : counts) chiSquare += std::pow(count - expected, 2) / expected;
+        QVERIFY(chiSquare < 60);
+      }
+    }
+  }
+
+  void aLostEngineIsAnError() {
+    const LoadedModel loaded = testing::makePaperModel("minionn");
+    const EngineModel model(loaded.model, loaded.weights);
+    auto channels = testing::makeChannels();
+    testing::DealtSets sets = testing::dealBoth(model, m_data);
+    std::thread engine([&] {
+      std::vector<std::uint64_t> first(loaded.model.input.size());
+      if (channels.engine->receiveWords(first).ok()) channels.engine.reset();
+    });
+    const auto outcome =
+        inference::runClient(*channels.client, loaded.model, std::move(sets.client),
+                             testing::randomImage(loaded.model.input, 1));
+    engine.join();
+    QVERIFY(!outcome.ok());
+    QVERIFY2(outcome.error().code == ErrorCode::Closed, outcome.error().message.c_str());
+    QVERIFY(sets.client.stages.empty());  // consumed
+  }
+
+  void aPeerThatSendsTheWrongLengthIsAnError() {
+    const LoadedModel loaded = testing::makePaperModel("minionn");
+    const EngineModel model(loaded.model, loaded.weights);
+    auto channels = testing::makeChannels();
+    testing::DealtSets sets = testing::dealBoth(model, m_data);
+    std::vector<std::uint64_t> wrong(17, 1);
+    QVERIFY(channels.client->sendWords(wrong).ok());
+    const Status engine = inference::runEngine(*channels.engine, model, std::move(sets.engine));
+    QVERIFY(!engine.ok());
+    QCOMPARE(engine.error().code, ErrorCode::Protocol);
+  }
+
+  void aSetOfAnotherModelIsRefused() {
+    const LoadedModel one = testing::makePaperModel("minionn");
+    const LoadedModel other = testing::makePaperModel("resnet32");
+    const EngineModel model(one.model, one.weights), otherModel(other.model, other.weights);
+    auto channels = testing::makeChannels();
+    testing::DealtSets sets = testing::dealBoth(otherModel, m_data);
+    const auto client = inference::runClient(*channels.client, one.model, std::move(sets.client),
+                                             testing::randomImage(one.model.input, 1));
+    QVERIFY(!client.ok());
+    QVERIFY(!inference::runEngine(*channels.engine, model, std::move(sets.engine)).ok());
+    QCOMPARE(channels.client->meter().bytesSent, std::uint64_t{0});
+  }
+
+  void anImageThatIsNoImageIsRefused() {
+    const LoadedModel loaded = testing::makePaperModel("minionn");
+    const EngineModel model(loaded.model, loaded.weights);
+    auto image = testing::randomImage(loaded.model.input, 1);
+    for (const float bad :
+         {std::numeric_limits<float>::quiet_NaN(), std::numeric_limits<float>::infinity(), 1e9F}) {
+      auto channels = testing::makeChannels();
+      testing::DealtSets sets = testing::dealBoth(model, m_data);
+      image[7] = bad;
+      const auto outcome =
+          inference::runClient(*channels.client, loaded.model, std::move(sets.client), image);
+      QVERIFY(!outcome.ok());
+      QCOMPARE(outcome.error().code, ErrorCode::InvalidArgument);
+      QCOMPARE(channels.client->meter().bytesSent, std::uint64_t{0});
+    }
+  }
+};
+
+QTEST_GUILESS_MAIN(TestInference)
+#include "test_inference.moc"
