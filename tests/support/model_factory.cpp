@@ -244,7 +244,7 @@ LoadedModel makePaperModel(const std::string& name, std::uint32_t degree, std::u
 std::vector<float> randomImage(const Shape& shape, std::uint64_t seed) {
   RandomValues random(seed);
   std::vector<float> image(shape.size());
-  for (float& v : image) v = static_cast<float>(random.uniform(-2.0, 2.0));
+  for (float& v : image) v = static_cast<float>(random.uniform(-1.5, 1.5));
   return image;
 }
 

@@ -24,7 +24,7 @@ std::vector<std::string> paperModelNames();
 models::LoadedModel makePaperModel(const std::string& name, std::uint32_t degree = 4,
                                    std::uint64_t seed = 1);
 
-/// A normalised image: uniform values in [-2, 2), channels first.
+/// A normalised image: uniform values in [-1.5, 1.5), channels first.
 std::vector<float> randomImage(const models::Shape& shape, std::uint64_t seed);
 
 }  // namespace pillarbox::testing
