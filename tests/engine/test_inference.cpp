@@ -16,6 +16,12 @@ using models::LoadedModel;
 
 namespace {
 
+/// For messages: QVERIFY2 evaluates its text even where the check holds.
+template <typename T>
+const char* why(const Result<T>& result) {
+  return result.ok() ? "" : result.error().message.c_str();
+}
+
 /// Greatest |p'| on [-limit, limit].
 double steepest(const models::Polynomial& polynomial, double limit) {
   double greatest = 0;
@@ -104,7 +110,7 @@ class TestInference : public QObject {
       const auto outcome =
           testing::runBoth(model, channels, testing::dealBoth(model, m_data, mode), image);
       QVERIFY2(outcome.engine.ok(), outcome.engine.error().message.c_str());
-      QVERIFY2(outcome.client.ok(), outcome.client.error().message.c_str());
+      QVERIFY2(outcome.client.ok(), why(outcome.client));
       const auto expected = oracle.evaluate(image);
       const auto real = models::evaluateFloat(loaded.graph, image);
       QCOMPARE(outcome.client->logits.size(), expected.logits.size());
@@ -146,7 +152,7 @@ class TestInference : public QObject {
         testing::runBoth(model, channels, testing::dealBoth(model, m_data),
                          testing::randomImage(loaded.model.input, 3),
                          [&](const inference::StageProgress& step) { steps.push_back(step); });
-    QVERIFY2(outcome.client.ok(), outcome.client.error().message.c_str());
+    QVERIFY2(outcome.client.ok(), why(outcome.client));
     QVERIFY2(outcome.engine.ok(), outcome.engine.error().message.c_str());
     QCOMPARE(cost.rounds, static_cast<std::uint32_t>(loaded.model.stages.size()));
     QCOMPARE(outcome.client->rounds, cost.rounds);
@@ -179,7 +185,7 @@ class TestInference : public QObject {
     const auto image = testing::randomImage(loaded.model.input, m_data.word());
     auto channels = testing::makeChannels();
     const auto outcome = testing::runBoth(model, channels, testing::dealBoth(model, m_data), image);
-    QVERIFY2(outcome.client.ok(), outcome.client.error().message.c_str());
+    QVERIFY2(outcome.client.ok(), why(outcome.client));
     const models::FixedPointOracle oracle(loaded.model, loaded.weights, loaded.range);
     const auto expected = oracle.evaluate(image);
     const auto real = models::evaluateFloat(loaded.graph, image);
@@ -240,7 +246,7 @@ class TestInference : public QObject {
                              testing::randomImage(loaded.model.input, 1));
     engine.join();
     QVERIFY(!outcome.ok());
-    QVERIFY2(outcome.error().code == ErrorCode::Closed, outcome.error().message.c_str());
+    QVERIFY2(outcome.error().code == ErrorCode::Closed, why(outcome));
     QVERIFY(sets.client.stages.empty());  // consumed
   }
 
