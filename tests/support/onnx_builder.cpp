@@ -366,7 +366,7 @@ std::string convNorm(OnnxBuilder* b, const std::string& x, std::uint32_t out, st
 std::string basicBlock(OnnxBuilder* b, const std::string& x, std::uint32_t channels,
                        std::uint32_t stride, const Polynomial& p) {
   std::string y = b->activation(convNorm(b, x, channels, 3, stride), p);
-  y = convNorm(b, y, channels, 3, 1, 0.5);
+  y = convNorm(b, y, channels, 3, 1, 0.4);
   const bool project = stride != 1 || b->shape(x).channels != channels;
   const std::string shortcut = project ? convNorm(b, x, channels, 1, stride) : x;
   return b->activation(b->add(y, shortcut), p);
@@ -376,7 +376,7 @@ std::string bottleneck(OnnxBuilder* b, const std::string& x, std::uint32_t chann
                        std::uint32_t stride, const Polynomial& p) {
   std::string y = b->activation(convNorm(b, x, channels, 1, 1), p);
   y = b->activation(convNorm(b, y, channels, 3, stride), p);
-  y = convNorm(b, y, 4 * channels, 1, 1, 0.5);
+  y = convNorm(b, y, 4 * channels, 1, 1, 0.4);
   const bool project = stride != 1 || b->shape(x).channels != 4 * channels;
   const std::string shortcut = project ? convNorm(b, x, 4 * channels, 1, stride) : x;
   return b->activation(b->add(y, shortcut), p);
