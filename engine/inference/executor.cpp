@@ -182,6 +182,12 @@ Result<ClientOutcome> runClient(net::Channel& channel, const PublicModel& model,
 
   const net::MeterReading after = channel.meter();
   outcome.probabilities = softmax(outcome.logits);
+  if (std::any_of(outcome.logits.begin(), outcome.logits.end(),
+                  [](double logit) { return std::abs(logit) > kPlausibleLogit; })) {
+    outcome.warning =
+        "the network's values left the range it was trained for on this image; do not rely on the "
+        "answer";
+  }
   outcome.rounds = net::roundsBetween(before, after);
   outcome.bytesSent = after.bytesSent - before.bytesSent;
   outcome.bytesReceived = after.bytesReceived - before.bytesReceived;

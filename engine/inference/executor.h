@@ -16,6 +16,7 @@
 #include <functional>
 #include <memory>
 #include <span>
+#include <string>
 #include <vector>
 
 #include "engine/core/result.h"
@@ -65,7 +66,13 @@ struct ClientOutcome {
   std::uint64_t bytesSent = 0;
   std::uint64_t bytesReceived = 0;
   double seconds = 0;
+  /// Empty, or why the answer may be wrong (logits far outside what a network in range produces:
+  /// an activation has left the polynomial's range, or shares have wrapped). For people.
+  std::string warning;
 };
+
+/// Logits above this are not plausible: one in range has a few tens.
+constexpr double kPlausibleLogit = 1024;
 
 /// Runs the client's side. The set is consumed whatever happens.
 /// @param image  normalised pixels, model.input.size() values, channel by channel

@@ -114,6 +114,7 @@ class TestInference : public QObject {
       const auto expected = oracle.evaluate(image);
       const auto real = models::evaluateFloat(loaded.graph, image);
       QCOMPARE(outcome.client->logits.size(), expected.logits.size());
+      QCOMPARE(outcome.client->warning, std::string());
       for (std::size_t i = 0; i < expected.logits.size(); ++i) {
         const auto error = toUlps(outcome.client->logits[i], loaded.model) - expected.logits[i];
         QVERIFY2(
@@ -230,6 +231,20 @@ class TestInference : public QObject {
         QVERIFY(chiSquare < 60);
       }
     }
+  }
+
+  // An image far outside what the network was made for: the answer says that it may be wrong.
+  void anEscapingActivationIsReported() {
+    LoadedModel loaded = testing::makePaperModel("minionn");
+    for (auto& tensor : loaded.weights.weights) {
+      for (auto& w : tensor) w *= 8;
+    }
+    const EngineModel model(loaded.model, loaded.weights);
+    auto channels = testing::makeChannels();
+    const auto outcome = testing::runBoth(model, channels, testing::dealBoth(model, m_data),
+                                          testing::randomImage(loaded.model.input, 1));
+    QVERIFY2(outcome.client.ok(), why(outcome.client));
+    QVERIFY(!outcome.client->warning.empty());
   }
 
   void aLostEngineIsAnError() {
