@@ -7,8 +7,10 @@
 namespace pillarbox::net {
 namespace {
 
-Error malformed(std::string_view text, const std::string& why) {
-  return {ErrorCode::InvalidArgument, "'" + sanitizeForDisplay(text, 100) + "' " + why};
+Error malformed(std::string_view text, std::string_view why) {
+  std::string message("'");
+  message.append(sanitizeForDisplay(text, 100)).append("' ").append(why);
+  return {ErrorCode::InvalidArgument, std::move(message)};
 }
 
 }  // namespace
@@ -62,8 +64,11 @@ Result<Endpoint> parseEndpoint(std::string_view text, std::optional<std::uint16_
 
 std::string toString(const Endpoint& endpoint) {
   const bool bracket = endpoint.host.find(':') != std::string::npos;
-  return (bracket ? "[" + endpoint.host + "]" : endpoint.host) + ":" +
-         std::to_string(endpoint.port);
+  std::string text;
+  if (bracket) text += '[';
+  text += endpoint.host;
+  if (bracket) text += ']';
+  return text.append(":").append(std::to_string(endpoint.port));
 }
 
 }  // namespace pillarbox::net
