@@ -1373,6 +1373,17 @@ Result<LoadedModel> interpret(std::span<const std::byte> bytes) {
   loaded.range = stated ? stated->range : kDefaultRange;
 
   PILLARBOX_ASSIGN(loaded.graph, Importer(file, stated).run());
+  for (const FloatNode& node : loaded.graph.nodes) {
+    if (node.kind == NodeKind::Polynomial &&
+        node.polynomial.degree() * options.precisionBits + node.polynomial.fractionBits >
+            Limits::kMaxPolynomialBits) {
+      return unsupported("Node '" + node.name + "' (activation): degree " +
+                         std::to_string(node.polynomial.degree()) + " at " +
+                         std::to_string(options.precisionBits) +
+                         " precision bits does not fit 128-bit arithmetic. Lower "
+                         "pillarbox.precision_bits.");
+    }
+  }
   PILLARBOX_ASSIGN(QuantisedNetwork network, quantise(loaded.graph, options));
   model.name = printable(file.graph().name());
   if (model.name.empty()) model.name = "model";
