@@ -1,0 +1,24 @@
+// Numbers and fingerprints as people read them.
+#pragma once
+
+#include <QString>
+#include <QStringList>
+
+namespace pillarbox::ui {
+
+/// "1.38 MB", in powers of 1000 as network tools count.
+QString formatBytes(quint64 bytes);
+/// "0.8 ms", "412 ms", "1.24 s", "2 min 05 s".
+QString formatMs(double milliseconds);
+/// "92.4 %"; what is not zero but would read so becomes "< 0.1 %".
+QString formatProbability(double probability);
+
+/// A SHA-256 fingerprint as upper-case hex with colons, whatever case and separators it came with;
+/// empty if it is not 32 bytes of hex.
+QString normalizedFingerprint(const QString& text);
+/// Four rows of eight bytes, in two groups of four: "3F:A2:81:BC  07:5E:90:11".
+QStringList fingerprintRows(const QString& fingerprint);
+/// The first four bytes, for a status bar: "3F:A2:81:BC…".
+QString shortFingerprint(const QString& fingerprint);
+
+}  // namespace pillarbox::ui
