@@ -9,6 +9,8 @@
 #include <optional>
 #include <vector>
 
+#include "net/patience.h"
+
 namespace pillarbox::net {
 namespace {
 
@@ -69,24 +71,6 @@ struct Pipe {
 Error cancelled() {
   return {ErrorCode::Cancelled, "cancelled"};
 }
-
-/// When a wait must end: the next moment of no progress, and the end of the whole call.
-class Patience {
- public:
-  Patience(std::chrono::milliseconds timeout, std::size_t bytes)
-      : m_timeout(timeout),
-        m_idle(Clock::now() + timeout),
-        m_end(m_idle + std::chrono::milliseconds(bytes * 1000 / kSlowestPeer)) {}
-  void progress() { m_idle = Clock::now() + m_timeout; }
-  std::optional<Clock::time_point> deadline() const {
-    if (m_timeout.count() <= 0) return std::nullopt;
-    return std::min(m_idle, m_end);
-  }
-
- private:
-  std::chrono::milliseconds m_timeout;
-  Clock::time_point m_idle, m_end;
-};
 
 class MemoryTransport final : public Transport {
  public:
