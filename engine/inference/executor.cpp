@@ -115,6 +115,7 @@ OnlineCost onlineCost(const PublicModel& model) {
 EngineModel::EngineModel(PublicModel description, models::ModelWeights weights)
     : m_description(std::move(description)),
       m_weights(std::move(weights)),
+      m_packed(kernels::packWeights(m_description.stages, m_weights.weights)),
       m_hash(models::modelHash(m_description)) {}
 
 EngineModel::~EngineModel() = default;
@@ -200,9 +201,7 @@ Status runEngine(net::Channel& channel, const EngineModel& model, offline::Engin
   PILLARBOX_TRY(checkSet(description, set));
   const std::size_t last = description.stages.size() - 1;
   const std::vector<std::size_t> lastUse = lastUses(description);
-  const auto weights = [&](std::uint32_t index) {
-    return std::span<const std::int32_t>(model.weights().weights[index]);
-  };
+  kernels::Workspace workspace;
 
   std::vector<Words> masked(description.stages.size());  // ŷ by activation number
   masked[0].resize(description.input.size());
@@ -219,7 +218,7 @@ Status runEngine(net::Channel& channel, const EngineModel& model, offline::Engin
     std::vector<std::span<const std::uint64_t>> inputs;
     for (const std::uint32_t input : stage.inputs) inputs.emplace_back(masked[input]);
     Words share(n);
-    kernels::applyStage(stage, inputs, weights, share);
+    kernels::applyStage(stage, inputs, model.packedWeights(), workspace, share);
     const std::vector<std::int64_t>& bias = model.weights().bias[s];
     const std::size_t perBias = n / bias.size();  // one a channel, or one an element
     for (std::size_t i = 0; i < n; ++i) {

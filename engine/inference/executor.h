@@ -20,6 +20,7 @@
 #include <vector>
 
 #include "engine/core/result.h"
+#include "engine/kernels/packed.h"
 #include "engine/offline/correlation_set.h"
 #include "models/description.h"
 #include "net/channel.h"
@@ -42,11 +43,14 @@ class EngineModel {
   ~EngineModel();
   const models::PublicModel& description() const { return m_description; }
   const models::ModelWeights& weights() const { return m_weights; }
+  /// The weights by LinearOp::weightIndex, packed for this machine.
+  std::span<const kernels::PackedWeights> packedWeights() const { return m_packed; }
   const models::Sha256& hash() const { return m_hash; }
 
  private:
   models::PublicModel m_description;
   models::ModelWeights m_weights;
+  std::vector<kernels::PackedWeights> m_packed;
   models::Sha256 m_hash;
 };
 

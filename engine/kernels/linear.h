@@ -9,18 +9,37 @@
 
 #include <cstdint>
 #include <span>
+#include <vector>
 
 #include "models/description.h"
 
 namespace pillarbox::kernels {
 
+/// How an op with weights is computed. All give the same words.
+enum class Method {
+  Tiles,     ///< AMX tiles on byte planes (cpu/tile_linear.h); small weights only
+  Avx512,    ///< 64-bit products, eight at a time
+  Avx2,      ///< 64-bit products from 32-bit ones, four at a time
+  Portable,  ///< plain C++
+};
+const char* methodName(Method method);
+
+/// Those that this processor runs, the usually fastest first.
+std::vector<Method> availableMethods();
+
+/// The fastest available one for 64-bit weights: any but Tiles.
+Method wordMethod();
+
 /// Convolution mod 2^64. @param in op.in.size() words, @param out op.out.size() words, overwritten,
-/// @param weights [outC][inC][kernelH][kernelW]: small integers, or full ring elements.
+/// @param weights [outC][inC][kernelH][kernelW]: small integers, or full ring elements
+/// @param method  an available one, not Tiles
 /// Cost: op.out.size() * inC * kernelH * kernelW multiply-adds; a scratch copy of the padded input.
 void convolution(const models::LinearOp& op, std::span<const std::uint64_t> in,
-                 std::span<const std::int32_t> weights, std::span<std::uint64_t> out);
+                 std::span<const std::int32_t> weights, std::span<std::uint64_t> out,
+                 Method method = wordMethod());
 void convolution(const models::LinearOp& op, std::span<const std::uint64_t> in,
-                 std::span<const std::uint64_t> weights, std::span<std::uint64_t> out);
+                 std::span<const std::uint64_t> weights, std::span<std::uint64_t> out,
+                 Method method = wordMethod());
 
 /// Matrix product mod 2^64, weights [out][in].
 void fullyConnected(const models::LinearOp& op, std::span<const std::uint64_t> in,
@@ -31,8 +50,5 @@ void fullyConnected(const models::LinearOp& op, std::span<const std::uint64_t> i
 /// Window sums mod 2^64.
 void sumPool(const models::LinearOp& op, std::span<const std::uint64_t> in,
              std::span<std::uint64_t> out);
-
-/// The name of the instruction set in use: "avx512", "avx2" or "portable".
-const char* instructionSet();
 
 }  // namespace pillarbox::kernels

@@ -6,6 +6,7 @@
 #include <span>
 #include <vector>
 
+#include "engine/kernels/packed.h"
 #include "models/description.h"
 
 namespace pillarbox::kernels {
@@ -16,20 +17,25 @@ enum class Paths {
   Weighted,  ///< only those through an op with weights: the part that is linear in the weights
 };
 
-/// Weights by LinearOp::weightIndex.
-template <typename Weight>
-using WeightSource = std::function<std::span<const Weight>(std::uint32_t weightIndex)>;
+/// Weights as ring elements, by LinearOp::weightIndex.
+using WeightSource = std::function<std::span<const std::uint64_t>(std::uint32_t weightIndex)>;
 
 /// out = L(inputs) mod 2^64, without bias.
 ///
 /// @param inputs  one tensor for each of stage.inputs, in that order
 /// @param out     stage.output.size() words, overwritten
 /// Cost: the multiply-adds of the stage's ops; scratch for the intermediate tensors.
+/// @param weights by LinearOp::weightIndex: packed, or as ring elements
+/// @param workspace  scratch, reused; with it the call allocates nothing once it has grown
 void applyStage(const models::Stage& stage, std::span<const std::span<const std::uint64_t>> inputs,
-                const WeightSource<std::int32_t>& weights, std::span<std::uint64_t> out);
-void applyStage(const models::Stage& stage, std::span<const std::span<const std::uint64_t>> inputs,
-                const WeightSource<std::uint64_t>& weights, Paths paths,
+                std::span<const PackedWeights> weights, Workspace& workspace,
                 std::span<std::uint64_t> out);
+void applyStage(const models::Stage& stage, std::span<const std::span<const std::uint64_t>> inputs,
+                const WeightSource& weights, Paths paths, std::span<std::uint64_t> out);
+
+/// Packs every op's weights for the fastest method. @param weights  by weightIndex
+std::vector<PackedWeights> packWeights(std::span<const models::Stage> stages,
+                                       std::span<const std::vector<std::int32_t>> weights);
 
 /// Multiply-adds of one application, weighted ops only.
 std::uint64_t multiplyAdds(const models::Stage& stage);

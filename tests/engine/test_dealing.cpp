@@ -178,6 +178,8 @@ class TestDealing : public QObject {
     QCOMPARE(sets.client.stages.size() + 1, model.stages.size());
     QCOMPARE(sets.engine.stages.size(), model.stages.size());
 
+    const auto packed = kernels::packWeights(model.stages, weights.weights);
+    kernels::Workspace workspace;
     for (std::size_t s = 0; s < model.stages.size(); ++s) {
       const models::Stage& stage = model.stages[s];
       // z0 = L_W(r) − s, from the definition.
@@ -187,9 +189,7 @@ class TestDealing : public QObject {
                                        : sets.client.stages[input - 1].mask);
       }
       std::vector<std::uint64_t> z0(stage.output.size());
-      kernels::applyStage(
-          stage, inputs,
-          [&](std::uint32_t i) { return std::span<const std::int32_t>(weights.weights[i]); }, z0);
+      kernels::applyStage(stage, inputs, packed, workspace, z0);
       for (std::size_t i = 0; i < z0.size(); ++i) z0[i] -= sets.engine.stages[s].outputMask[i];
       ring::truncateClient(z0, stage.truncation);
       if (!stage.activation) {

@@ -50,15 +50,15 @@ std::vector<double> truncationBound(const LoadedModel& loaded, double limit) {
     }
   }
   constexpr std::uint64_t kUlp = 256;
+  const auto packed = kernels::packWeights(model.stages, weights.weights);
+  kernels::Workspace workspace;
   std::vector<std::vector<std::uint64_t>> errors = {
       std::vector<std::uint64_t>(model.input.size(), 0)};
   for (const auto& stage : model.stages) {
     std::vector<std::span<const std::uint64_t>> inputs;
     for (const std::uint32_t input : stage.inputs) inputs.emplace_back(errors[input]);
     std::vector<std::uint64_t> out(stage.output.size());
-    kernels::applyStage(
-        stage, inputs,
-        [&](std::uint32_t i) { return std::span<const std::int32_t>(weights.weights[i]); }, out);
+    kernels::applyStage(stage, inputs, packed, workspace, out);
     for (std::uint64_t& error : out) {
       error = (error >> stage.truncation) + 1 + kUlp;
       if (stage.activation) {

@@ -1,17 +1,21 @@
 // Fixed point, and every linear kernel against the slow reference on uniform ring elements.
 #include <cmath>
+#include <cstring>
+#include <limits>
 #include <utility>
 
 #include <QTest>
 
 #include "engine/kernels/cpu/row_kernel.h"
 #include "engine/kernels/linear.h"
+#include "engine/kernels/packed.h"
 #include "engine/kernels/stage.h"
 #include "engine/ring/fixed_point.h"
 #include "engine/ring/reference.h"
 #include "tests/support/random_words.h"
 
 using namespace pillarbox;
+using kernels::Method;
 using models::LinearOp;
 using models::OpKind;
 
@@ -37,10 +41,28 @@ LinearOp convolutionOp(std::uint32_t inC, std::uint32_t outC, std::uint32_t h, s
   return op;
 }
 
-std::vector<std::int32_t> smallWeights(testing::RandomWords& data, std::size_t count) {
+std::vector<std::int32_t> smallWeights(testing::RandomWords& data, std::size_t count,
+                                       std::int32_t limit) {
   std::vector<std::int32_t> weights(count);
-  for (auto& w : weights) w = static_cast<std::int32_t>(data.between(-(1 << 23), 1 << 23));
+  for (auto& w : weights) w = static_cast<std::int32_t>(data.between(-limit, limit));
   return weights;
+}
+
+void addMethods(bool tiles) {
+  QTest::addColumn<Method>("method");
+  for (const Method method : kernels::availableMethods()) {
+    if (tiles || method != Method::Tiles) QTest::newRow(kernels::methodName(method)) << method;
+  }
+}
+
+/// The op with packed weights, in scratch and output memory full of junk.
+std::vector<std::uint64_t> applyPacked(const LinearOp& op, const std::vector<std::uint64_t>& in,
+                                       const std::vector<std::int32_t>& weights, Method method) {
+  const kernels::PackedWeights packed(op, weights, method);
+  SecureVector<std::uint8_t> scratch(packed.scratchBytes(), 0xa5);
+  std::vector<std::uint64_t> out(op.out.size(), 0x5a5a5a5a5a5a5a5a);
+  packed.apply(in, scratch, out);
+  return out;
 }
 
 std::vector<std::uint64_t> widen(const std::vector<std::int32_t>& weights) {
@@ -56,6 +78,21 @@ class TestKernels : public QObject {
 
  private:
   testing::RandomWords m_data;
+
+  // Every method against the reference, with weights of every size class.
+  void checkPacked(const LinearOp& op, const std::vector<std::uint64_t>& in) {
+    for (const std::int32_t limit : {1 << 12, 32639, 1 << 23, 2139062143}) {
+      const auto weights = smallWeights(m_data, op.weightCount(), limit);
+      const auto expected = op.kind == OpKind::Convolution
+                                ? ring::reference::convolution(op, in, widen(weights))
+                                : ring::reference::fullyConnected(op, in, widen(weights));
+      for (const Method method : kernels::availableMethods()) {
+        QVERIFY2(applyPacked(op, in, weights, method) == expected,
+                 qPrintable(
+                     QString("%1, weights up to %2").arg(kernels::methodName(method)).arg(limit)));
+      }
+    }
+  }
 
  private Q_SLOTS:
   void encodeAndDecode() {
@@ -91,22 +128,11 @@ class TestKernels : public QObject {
     }
   }
 
-  void rowKernelsAgree_data() {
-    QTest::addColumn<QString>("name");
-    QTest::newRow("chosen") << "chosen";
-#if defined(__x86_64__)
-    if (__builtin_cpu_supports("avx2")) QTest::newRow("avx2") << "avx2";
-    if (__builtin_cpu_supports("avx512dq")) QTest::newRow("avx512") << "avx512";
-#endif
-  }
+  void rowKernelsAgree_data() { addMethods(false); }
   void rowKernelsAgree() {
     using namespace kernels::cpu;
-    QFETCH(QString, name);
-    RowKernel kernel = rowKernel();
-#if defined(__x86_64__)
-    if (name == "avx2") kernel = rowKernelAvx2;
-    if (name == "avx512") kernel = rowKernelAvx512;
-#endif
+    QFETCH(Method, method);
+    const RowKernel kernel = rowKernel(method);
     for (const std::size_t taps : {std::size_t{1}, std::size_t{9}, std::size_t{100}}) {
       const auto base = m_data.words(1000);
       const auto weights = m_data.words(taps * kChannelBlock);
@@ -134,36 +160,102 @@ class TestKernels : public QObject {
     QTest::newRow("5x3 stride 3,2") << convolutionOp(2, 3, 17, 12, 5, 3, 3, 2, {2, 1, 2, 1});
     QTest::newRow("uneven padding") << convolutionOp(2, 2, 8, 8, 3, 3, 2, 2, {0, 0, 1, 1});
     QTest::newRow("large padding") << convolutionOp(1, 1, 3, 3, 3, 3, 1, 1, {4, 3, 2, 5});
+    QTest::newRow("narrow, many channels")
+        << convolutionOp(130, 40, 4, 4, 3, 3, 1, 1, {1, 1, 1, 1});
+    QTest::newRow("narrow, stride 2") << convolutionOp(70, 17, 8, 9, 3, 3, 2, 2, {1, 1, 1, 1});
+    QTest::newRow("16 channels") << convolutionOp(16, 16, 16, 16, 3, 3, 1, 1, {1, 1, 1, 1});
+    QTest::newRow("16 channels, narrow") << convolutionOp(16, 20, 6, 7, 3, 3, 1, 1, {1, 1, 1, 1});
+    QTest::newRow("strips") << convolutionOp(68, 18, 70, 44, 3, 3, 1, 1, {1, 1, 1, 1});
+    QTest::newRow("strips, stride 2") << convolutionOp(64, 3, 96, 96, 3, 3, 2, 2, {1, 1, 1, 1});
+    QTest::newRow("strips, expanded") << convolutionOp(130, 5, 90, 20, 3, 3, 1, 1, {1, 1, 1, 1});
+    QTest::newRow("1x1 strips") << convolutionOp(96, 33, 60, 60, 1, 1, 2, 2, {0, 0, 0, 0});
     QTest::newRow("1 pixel") << convolutionOp(16, 10, 1, 1, 1, 1, 1, 1, {0, 0, 0, 0});
     QTest::newRow("whole image") << convolutionOp(3, 4, 8, 8, 8, 8, 1, 1, {0, 0, 0, 0});
   }
   void convolution() {
     QFETCH(LinearOp, op);
     const auto in = m_data.words(op.in.size());
-    const auto small = smallWeights(m_data, op.weightCount());
-    std::vector<std::uint64_t> out(op.out.size(), 0x5a5a5a5a5a5a5a5a);
-    kernels::convolution(op, in, std::span<const std::int32_t>(small), out);
-    QVERIFY(out == ring::reference::convolution(op, in, widen(small)));
-
     const auto wide = m_data.words(op.weightCount());
-    std::fill(out.begin(), out.end(), 0x5a5a5a5a5a5a5a5a);
-    kernels::convolution(op, in, std::span<const std::uint64_t>(wide), out);
-    QVERIFY(out == ring::reference::convolution(op, in, wide));
+    const auto expected = ring::reference::convolution(op, in, wide);
+    for (const Method method : kernels::availableMethods()) {
+      if (method == Method::Tiles) continue;
+      std::vector<std::uint64_t> out(op.out.size(), 0x5a5a5a5a5a5a5a5a);
+      kernels::convolution(op, in, std::span<const std::uint64_t>(wide), out, method);
+      QVERIFY2(out == expected, kernels::methodName(method));
+    }
+    checkPacked(op, in);
   }
 
+  void fullyConnected_data() {
+    QTest::addColumn<LinearOp>("op");
+    const auto row = [](const char* name, models::Shape in, std::uint32_t out) {
+      LinearOp op;
+      op.kind = OpKind::FullyConnected;
+      op.in = in;
+      op.out = {out, 1, 1};
+      QTest::newRow(name) << op;
+    };
+    row("odd sizes", {7, 3, 5}, 13);
+    row("one", {1, 1, 1}, 1);
+    row("classes", {512, 1, 1}, 100);
+    row("long sums", {40000, 1, 1}, 3);
+  }
   void fullyConnected() {
-    LinearOp op;
-    op.kind = OpKind::FullyConnected;
-    op.in = {7, 3, 5};
-    op.out = {13, 1, 1};
+    QFETCH(LinearOp, op);
     const auto in = m_data.words(op.in.size());
-    const auto small = smallWeights(m_data, op.weightCount());
     const auto wide = m_data.words(op.weightCount());
-    std::vector<std::uint64_t> out(op.out.size());
-    kernels::fullyConnected(op, in, std::span<const std::int32_t>(small), out);
-    QVERIFY(out == ring::reference::fullyConnected(op, in, widen(small)));
+    std::vector<std::uint64_t> out(op.out.size(), 0x5a5a5a5a5a5a5a5a);
     kernels::fullyConnected(op, in, std::span<const std::uint64_t>(wide), out);
     QVERIFY(out == ring::reference::fullyConnected(op, in, wide));
+    checkPacked(op, in);
+  }
+
+  // The largest sums that 32 bits must hold: every byte 255 and every digit -128, then 127.
+  void extremeSums_data() {
+    QTest::addColumn<LinearOp>("op");
+    QTest::newRow("4608 taps") << convolutionOp(512, 4, 5, 5, 3, 3, 1, 1, {1, 1, 1, 1});
+    QTest::newRow("36864 taps") << convolutionOp(4096, 2, 4, 4, 3, 3, 1, 1, {1, 1, 1, 1});
+    LinearOp dense;
+    dense.kind = OpKind::FullyConnected;
+    dense.in = {40000, 1, 1};
+    dense.out = {2, 1, 1};
+    QTest::newRow("40000 inputs") << dense;
+  }
+  void extremeSums() {
+    QFETCH(LinearOp, op);
+    const std::vector<std::uint64_t> in(op.in.size(), ~std::uint64_t{0});
+    for (const std::int32_t w : {-32896, 32639, -32897, 32640, -(1 << 23), 1 << 23}) {
+      const std::vector<std::int32_t> weights(op.weightCount(), w);
+      const auto expected = op.kind == OpKind::Convolution
+                                ? ring::reference::convolution(op, in, widen(weights))
+                                : ring::reference::fullyConnected(op, in, widen(weights));
+      for (const Method method : kernels::availableMethods()) {
+        QVERIFY2(applyPacked(op, in, weights, method) == expected, kernels::methodName(method));
+      }
+    }
+  }
+
+  // What tiles cannot hold goes another way.
+  void hugeWindow() {
+    const LinearOp op = convolutionOp(1, 2, 24, 24, 23, 23, 1, 1, {0, 0, 0, 0});
+    const auto in = m_data.words(op.in.size());
+    const auto weights = smallWeights(m_data, op.weightCount(), 1 << 12);
+    const kernels::PackedWeights packed(op, weights);
+    std::vector<std::uint64_t> out(op.out.size());
+    kernels::Workspace workspace;
+    packed.apply(in, workspace.bytes(packed.scratchBytes()), out);
+    QVERIFY(out == ring::reference::convolution(op, in, widen(weights)));
+  }
+  void hugeWeights() {
+    const LinearOp op = convolutionOp(3, 2, 6, 6, 3, 3, 1, 1, {1, 1, 1, 1});
+    const auto in = m_data.words(op.in.size());
+    std::vector<std::int32_t> weights(op.weightCount(), std::numeric_limits<std::int32_t>::max());
+    weights[5] = std::numeric_limits<std::int32_t>::min();
+    const kernels::PackedWeights packed(op, weights);
+    std::vector<std::uint64_t> out(op.out.size());
+    kernels::Workspace workspace;
+    packed.apply(in, workspace.bytes(packed.scratchBytes()), out);
+    QVERIFY(out == ring::reference::convolution(op, in, widen(weights)));
   }
 
   void sumPool_data() {

@@ -6,42 +6,56 @@
 #include <vector>
 
 #include "engine/core/secure_vector.h"
+#include "engine/kernels/cpu/features.h"
 #include "engine/kernels/cpu/row_kernel.h"
 
 namespace pillarbox::kernels {
 
 namespace cpu {
 
-namespace {
-struct Choice {
-  RowKernel kernel = rowKernelPortable;
-  const char* name = "portable";
-};
-
-Choice choose() {
+RowKernel rowKernel(Method method) {
+  switch (method) {
 #if defined(__x86_64__)
-  if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq")) {
-    return {rowKernelAvx512, "avx512"};
-  }
-  if (__builtin_cpu_supports("avx2")) return {rowKernelAvx2, "avx2"};
+    case Method::Avx512:
+      return rowKernelAvx512;
+    case Method::Avx2:
+      return rowKernelAvx2;
 #endif
-  return {};
-}
-
-const Choice& choice() {
-  static const Choice kChoice = choose();
-  return kChoice;
-}
-}  // namespace
-
-RowKernel rowKernel() {
-  return choice().kernel;
+    default:
+      return rowKernelPortable;
+  }
 }
 
 }  // namespace cpu
 
-const char* instructionSet() {
-  return cpu::choice().name;
+const char* methodName(Method method) {
+  switch (method) {
+    case Method::Tiles:
+      return "amx";
+    case Method::Avx512:
+      return "avx512";
+    case Method::Avx2:
+      return "avx2";
+    case Method::Portable:
+      return "portable";
+  }
+  return "unknown";
+}
+
+std::vector<Method> availableMethods() {
+  std::vector<Method> methods;
+  if (cpu::hasAmx()) methods.push_back(Method::Tiles);
+  if (cpu::hasAvx512()) methods.push_back(Method::Avx512);
+  if (cpu::hasAvx2()) methods.push_back(Method::Avx2);
+  methods.push_back(Method::Portable);
+  return methods;
+}
+
+Method wordMethod() {
+  static const Method kMethod = cpu::hasAvx512() ? Method::Avx512
+                                : cpu::hasAvx2() ? Method::Avx2
+                                                 : Method::Portable;
+  return kMethod;
 }
 
 namespace {
@@ -91,7 +105,7 @@ void checkSizes(const models::LinearOp& op, std::size_t in, std::size_t weights,
 
 template <typename Weight>
 void convolve(const models::LinearOp& op, std::span<const std::uint64_t> in,
-              std::span<const Weight> weights, std::span<std::uint64_t> out) {
+              std::span<const Weight> weights, Method method, std::span<std::uint64_t> out) {
   using cpu::kChannelBlock, cpu::kRowBlock;
   checkSizes(op, in.size(), weights.size(), out.size());
   const PhasedInput input(op, in);
@@ -111,7 +125,7 @@ void convolve(const models::LinearOp& op, std::span<const std::uint64_t> in,
     }
   }
 
-  const cpu::RowKernel kernel = cpu::rowKernel();
+  const cpu::RowKernel kernel = cpu::rowKernel(method);
   const std::size_t length = (op.out.height - 1) * input.pitch + op.out.width;
   SecureVector<std::uint64_t> packed(taps * kChannelBlock);
   alignas(64) std::uint64_t acc[kChannelBlock][kRowBlock];
@@ -163,13 +177,15 @@ void multiply(const models::LinearOp& op, std::span<const std::uint64_t> in,
 }  // namespace
 
 void convolution(const models::LinearOp& op, std::span<const std::uint64_t> in,
-                 std::span<const std::int32_t> weights, std::span<std::uint64_t> out) {
-  convolve(op, in, weights, out);
+                 std::span<const std::int32_t> weights, std::span<std::uint64_t> out,
+                 Method method) {
+  convolve(op, in, weights, method, out);
 }
 
 void convolution(const models::LinearOp& op, std::span<const std::uint64_t> in,
-                 std::span<const std::uint64_t> weights, std::span<std::uint64_t> out) {
-  convolve(op, in, weights, out);
+                 std::span<const std::uint64_t> weights, std::span<std::uint64_t> out,
+                 Method method) {
+  convolve(op, in, weights, method, out);
 }
 
 void fullyConnected(const models::LinearOp& op, std::span<const std::uint64_t> in,

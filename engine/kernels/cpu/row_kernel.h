@@ -4,6 +4,8 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "engine/kernels/linear.h"
+
 namespace pillarbox::kernels::cpu {
 
 /// Output channels computed together, and values of a row computed together.
@@ -25,7 +27,7 @@ void rowKernelAvx512(const std::uint64_t*, const std::uint32_t*, const std::uint
                      std::uint64_t (*)[kRowBlock]);
 #endif
 
-/// The fastest one that this processor runs, chosen once.
-RowKernel rowKernel();
+/// The one of a method other than Tiles, which must be available.
+RowKernel rowKernel(Method method);
 
 }  // namespace pillarbox::kernels::cpu

@@ -1,0 +1,82 @@
+#include "engine/kernels/packed.h"
+
+#include <algorithm>
+#include <stdexcept>
+
+#include "engine/kernels/cpu/features.h"
+#if defined(__x86_64__)
+#include "engine/kernels/cpu/tile_linear.h"
+#else
+namespace pillarbox::kernels::cpu {
+class TileWeights {};
+}  // namespace pillarbox::kernels::cpu
+#endif
+
+namespace pillarbox::kernels {
+
+namespace {
+
+Method fastest(const models::LinearOp& op, std::span<const std::int32_t> weights) {
+#if defined(__x86_64__)
+  if (cpu::hasAmx() && cpu::fitTiles(op, weights)) return Method::Tiles;
+#else
+  static_cast<void>(op);
+  static_cast<void>(weights);
+#endif
+  return wordMethod();
+}
+
+}  // namespace
+
+PackedWeights::PackedWeights(const models::LinearOp& op, std::span<const std::int32_t> weights)
+    : PackedWeights(op, weights, fastest(op, weights)) {}
+
+PackedWeights::PackedWeights(const models::LinearOp& op, std::span<const std::int32_t> weights,
+                             Method method)
+    : m_op(op), m_method(method) {
+  if (weights.size() != op.weightCount()) {
+    throw std::logic_error("the weights do not fit the operation " + op.name);
+  }
+#if defined(__x86_64__)
+  if (method == Method::Tiles) {
+    m_tiles = std::make_unique<cpu::TileWeights>(op, weights);
+    m_scratchBytes = m_tiles->scratchBytes();
+    return;
+  }
+#endif
+  m_weights.assign(weights.begin(), weights.end());
+}
+
+PackedWeights::~PackedWeights() = default;
+PackedWeights::PackedWeights(PackedWeights&&) noexcept = default;
+PackedWeights& PackedWeights::operator=(PackedWeights&&) noexcept = default;
+
+void PackedWeights::apply(std::span<const std::uint64_t> in, std::span<std::uint8_t> scratch,
+                          std::span<std::uint64_t> out) const {
+  if (in.size() != m_op.in.size() || out.size() != m_op.out.size() ||
+      scratch.size() < m_scratchBytes) {
+    throw std::logic_error("tensor sizes do not fit the operation " + m_op.name);
+  }
+#if defined(__x86_64__)
+  if (m_tiles != nullptr) return m_tiles->apply(in, scratch.data(), out);
+#endif
+  const std::span<const std::int32_t> weights = m_weights;
+  if (m_op.kind == models::OpKind::Convolution) {
+    convolution(m_op, in, weights, out, m_method);
+  } else {
+    fullyConnected(m_op, in, weights, out);
+  }
+}
+
+std::span<std::uint8_t> Workspace::bytes(std::size_t count) {
+  if (m_bytes.size() < count) m_bytes.resize(count);
+  return {m_bytes.data(), count};
+}
+
+std::span<std::uint64_t> Workspace::tensor(std::size_t index, std::size_t words) {
+  if (m_tensors.size() <= index) m_tensors.resize(index + 1);
+  if (m_tensors[index].size() < words) m_tensors[index].resize(words);
+  return {m_tensors[index].data(), words};
+}
+
+}  // namespace pillarbox::kernels

@@ -1,0 +1,70 @@
+// Linear ops with small plaintext weights, the engine's online work: weights packed once when a
+// model is loaded, for the fastest method that this processor has for the op; memory for the
+// intermediate values kept by the session, so that an inference allocates nothing here.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <vector>
+
+#include "engine/core/secure_vector.h"
+#include "engine/kernels/linear.h"
+#include "models/description.h"
+
+namespace pillarbox::kernels {
+
+namespace cpu {
+class TileWeights;
+}
+
+/// The weights of one convolution or fully connected op, ready to be applied. Immutable.
+class PackedWeights {
+ public:
+  /// Packs for the fastest available method. @param weights  op.weightCount() integers of any size
+  PackedWeights(const models::LinearOp& op, std::span<const std::int32_t> weights);
+  /// Packs for a certain method, which must be available. Throws std::logic_error where the method
+  /// cannot take these weights.
+  PackedWeights(const models::LinearOp& op, std::span<const std::int32_t> weights, Method method);
+  ~PackedWeights();
+  PackedWeights(PackedWeights&&) noexcept;
+  PackedWeights& operator=(PackedWeights&&) noexcept;
+
+  Method method() const { return m_method; }
+  std::size_t scratchBytes() const { return m_scratchBytes; }
+
+  /// out = the op applied to `in`, mod 2^64, without bias.
+  /// @param in, out  the op's tensors, not overlapping
+  /// @param scratch  at least scratchBytes(), 64-byte aligned; contents don't matter
+  void apply(std::span<const std::uint64_t> in, std::span<std::uint8_t> scratch,
+             std::span<std::uint64_t> out) const;
+
+ private:
+  models::LinearOp m_op;
+  Method m_method;
+  std::size_t m_scratchBytes = 0;
+  std::unique_ptr<cpu::TileWeights> m_tiles;
+  std::vector<std::int32_t> m_weights;
+};
+
+/// A tensor inside a stage: where it is, and whether an op with weights lies behind it.
+struct StageValue {
+  std::span<const std::uint64_t> words;
+  bool weighted = false;
+};
+
+/// Memory that one session reuses from stage to stage; grows to what the largest stage needs.
+class Workspace {
+ public:
+  std::span<std::uint8_t> bytes(std::size_t count);
+  /// Intermediate tensor `index` of a stage. Stays valid until the next call with this index.
+  std::span<std::uint64_t> tensor(std::size_t index, std::size_t words);
+  std::vector<StageValue>& values() { return m_values; }
+
+ private:
+  std::vector<StageValue> m_values;
+  SecureVector<std::uint8_t> m_bytes;
+  std::vector<SecureVector<std::uint64_t>> m_tensors;
+};
+
+}  // namespace pillarbox::kernels
