@@ -15,8 +15,7 @@ using models::LoadedModel;
 using models::Polynomial;
 using models::Shape;
 
-LoadedModel load(const onnx::ModelProto& file, const std::string& name) {
-  const std::string bytes = file.SerializeAsString();
+LoadedModel load(const std::string& bytes, const std::string& name) {
   auto loaded = models::loadOnnx(std::as_bytes(std::span(bytes)), name);
   if (!loaded.ok()) throw std::logic_error(loaded.error().message);
   return std::move(loaded).value();
@@ -212,7 +211,7 @@ std::vector<std::string> tinyModelNames() {
   return names;
 }
 
-LoadedModel makeTinyModel(const std::string& name, std::uint64_t seed) {
+std::string tinyModelFile(const std::string& name, std::uint64_t seed) {
   for (const Recipe& recipe : kRecipes) {
     if (name != recipe.name) continue;
     // Degree 0 stands for a polynomial in which no coefficient is zero.
@@ -221,24 +220,32 @@ LoadedModel makeTinyModel(const std::string& name, std::uint64_t seed) {
     OnnxBuilder builder(recipe.input, seed);
     builder.statePolynomial(polynomial);
     if (recipe.degree == 8) builder.setMetadata("pillarbox.precision_bits", "8");
-    return load(builder.finish(recipe.build(&builder, polynomial)), name);
+    return builder.finish(recipe.build(&builder, polynomial)).SerializeAsString();
   }
   throw std::logic_error("no tiny model is called " + name);
+}
+
+LoadedModel makeTinyModel(const std::string& name, std::uint64_t seed) {
+  return load(tinyModelFile(name, seed), name);
 }
 
 std::vector<std::string> paperModelNames() {
   return {"minionn", "vgg16", "resnet18", "resnet32", "resnet110", "resnet50"};
 }
 
-LoadedModel makePaperModel(const std::string& name, std::uint32_t degree, std::uint64_t seed) {
+std::string paperModelFile(const std::string& name, std::uint32_t degree, std::uint64_t seed) {
   const Polynomial p = reluFit(degree);
-  if (name == "minionn") return load(miniOnn(p, seed), name);
-  if (name == "vgg16") return load(vgg16(p, seed), name);
-  if (name == "resnet18") return load(resNet18(p, seed), name);
-  if (name == "resnet32") return load(resNetCifar(32, p, seed), name);
-  if (name == "resnet110") return load(resNetCifar(110, p, seed), name);
-  if (name == "resnet50") return load(resNet50(p, seed), name);
+  if (name == "minionn") return miniOnn(p, seed).SerializeAsString();
+  if (name == "vgg16") return vgg16(p, seed).SerializeAsString();
+  if (name == "resnet18") return resNet18(p, seed).SerializeAsString();
+  if (name == "resnet32") return resNetCifar(32, p, seed).SerializeAsString();
+  if (name == "resnet110") return resNetCifar(110, p, seed).SerializeAsString();
+  if (name == "resnet50") return resNet50(p, seed).SerializeAsString();
   throw std::logic_error("the paper has no network called " + name);
+}
+
+LoadedModel makePaperModel(const std::string& name, std::uint32_t degree, std::uint64_t seed) {
+  return load(paperModelFile(name, degree, seed), name);
 }
 
 std::vector<float> randomImage(const Shape& shape, std::uint64_t seed) {

@@ -17,12 +17,18 @@ std::vector<std::string> tinyModelNames();
 /// from randomImage. Throws std::logic_error for a name that does not exist.
 models::LoadedModel makeTinyModel(const std::string& name, std::uint64_t seed = 1);
 
+/// The same network as the bytes of its ONNX file.
+std::string tinyModelFile(const std::string& name, std::uint64_t seed = 1);
+
 /// Names for makePaperModel: "minionn", "vgg16", "resnet18", "resnet32", "resnet110", "resnet50".
 std::vector<std::string> paperModelNames();
 
 /// One of the paper's networks with random weights and activations of the given degree.
 models::LoadedModel makePaperModel(const std::string& name, std::uint32_t degree = 4,
                                    std::uint64_t seed = 1);
+/// The same network as the bytes of its ONNX file.
+std::string paperModelFile(const std::string& name, std::uint32_t degree = 4,
+                           std::uint64_t seed = 1);
 
 /// A normalised image: uniform values in [-1.5, 1.5), channels first.
 std::vector<float> randomImage(const models::Shape& shape, std::uint64_t seed);
