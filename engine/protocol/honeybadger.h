@@ -23,6 +23,7 @@
 #include <span>
 #include <vector>
 
+#include "engine/protocol/honeybadger_ifma.h"
 #include "engine/ring/fixed_point.h"
 #include "models/description.h"
 
@@ -60,11 +61,19 @@ class HoneyBadger {
   U128 clientValue(std::uint64_t opening, std::span<const U128> powers) const;
   U128 engineValue(std::uint64_t opening, std::span<const U128> powers) const;
 
+  /// Leaves the processor's vector instructions unused: the slow path, for tests and measurements.
+  void useScalar() { m_vectorised = false; }
+
  private:
   U128 q(std::uint32_t k, U128 opening) const;
+  void evaluate(ifma::Party party, std::span<const std::uint64_t> opening,
+                std::span<const U128* const> powers, std::span<std::uint64_t> out) const;
+
   std::uint32_t m_degree;
   std::uint32_t m_truncation;
   std::vector<std::vector<U128>> m_coefficients;  // [k][j-k] = C_j 2^(f(d-j)) binom(j, k)
+  ifma::Plan m_plan;
+  bool m_vectorised;
 };
 
 }  // namespace pillarbox::protocol

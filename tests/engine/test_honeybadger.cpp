@@ -176,6 +176,55 @@ class TestHoneyBadger : public QObject {
     }
   }
 
+  // Vector and scalar evaluation: the same words for uniform and for extreme inputs.
+  void vectorsMatchScalars_data() {
+    QTest::addColumn<QVector<qint64>>("coefficients");
+    QTest::addColumn<int>("bits");
+    QTest::newRow("degree 4") << QVector<qint64>{322, 512, 160, 0, -3} << 12;
+    QTest::newRow("degree 1") << QVector<qint64>{-5, 1024} << 20;
+    QTest::newRow("degree 2, all negative") << QVector<qint64>{-1, -2, -3} << 24;
+    QTest::newRow("degree 3, large") << QVector<qint64>{1LL << 40, -(1LL << 40), 7, 99} << 16;
+    QTest::newRow("degree 8") << QVector<qint64>{1, -2, 3, -4, 5, -6, 7, -8, 9} << 11;
+  }
+  void vectorsMatchScalars() {
+    QFETCH(QVector<qint64>, coefficients);
+    QFETCH(int, bits);
+    models::Polynomial polynomial;
+    polynomial.coefficients.assign(coefficients.begin(), coefficients.end());
+    const HoneyBadger vectors(polynomial, static_cast<std::uint32_t>(bits));
+    HoneyBadger scalars(polynomial, static_cast<std::uint32_t>(bits));
+    scalars.useScalar();
+    constexpr std::size_t kCount = 1005;  // not a multiple of a vector
+    std::vector<std::uint64_t> opening = m_data.words(kCount);
+    const std::uint64_t extremes[] = {0,
+                                      1,
+                                      ~std::uint64_t{0},
+                                      std::uint64_t{1} << 63,
+                                      (std::uint64_t{1} << 63) - 1,
+                                      (std::uint64_t{1} << 52) - 1,
+                                      std::uint64_t{1} << 52};
+    std::copy(std::begin(extremes), std::end(extremes), opening.begin());
+    std::vector<std::vector<U128>> shares(polynomial.degree());
+    std::vector<const U128*> powers;
+    for (auto& share : shares) {
+      for (std::size_t i = 0; i < kCount; ++i) share.push_back(m_data.wide());
+      for (std::size_t i = 100; i < 200; ++i) share[i] = 0;
+      for (std::size_t i = 200; i < 300; ++i) share[i] = ~static_cast<U128>(0);
+      powers.push_back(share.data());
+    }
+    std::vector<std::uint64_t> fast(kCount), slow(kCount);
+    vectors.evaluateClient(opening, powers, fast);
+    scalars.evaluateClient(opening, powers, slow);
+    QVERIFY(fast == slow);
+    vectors.evaluateEngine(opening, powers, fast);
+    scalars.evaluateEngine(opening, powers, slow);
+    QVERIFY(fast == slow);
+    // In place, as the executor calls it.
+    fast = opening;
+    vectors.evaluateEngine(fast, powers, fast);
+    QVERIFY(fast == slow);
+  }
+
   void refusesWhatDoesNotFitTheRing() {
     const models::Polynomial polynomial{12, {1, 1, 1, 1, 1, 1, 1, 1, 1}};
     QVERIFY_EXCEPTION_THROWN(HoneyBadger(polynomial, 14), std::logic_error);
