@@ -4,6 +4,7 @@
 #include <chrono>
 #include <cmath>
 
+#include "engine/kernels/elementwise.h"
 #include "engine/kernels/stage.h"
 #include "engine/protocol/honeybadger.h"
 #include "engine/ring/fixed_point.h"
@@ -196,15 +197,41 @@ Result<ClientOutcome> runClient(net::Channel& channel, const PublicModel& model,
   return outcome;
 }
 
-Status runEngine(net::Channel& channel, const EngineModel& model, offline::EngineSet set) {
+Words EngineMemory::take(std::size_t words) {
+  // The smallest that is large enough, otherwise the largest there is, grown.
+  std::size_t best = m_free.size();
+  for (std::size_t i = 0; i < m_free.size(); ++i) {
+    const std::size_t capacity = m_free[i].capacity();
+    const std::size_t bestCapacity = best < m_free.size() ? m_free[best].capacity() : 0;
+    const bool better = bestCapacity < words ? capacity > bestCapacity
+                                             : capacity >= words && capacity < bestCapacity;
+    if (best == m_free.size() || better) best = i;
+  }
+  Words tensor;
+  if (best < m_free.size()) {
+    tensor = std::move(m_free[best]);
+    m_free.erase(m_free.begin() + static_cast<std::ptrdiff_t>(best));
+    if (tensor.capacity() < words) tensor.clear();  // nothing to copy when it grows
+  }
+  tensor.resize(words);
+  return tensor;
+}
+
+void EngineMemory::giveBack(SecureVector<std::uint64_t>&& tensor) {
+  m_free.push_back(std::move(tensor));
+}
+
+Status runEngine(net::Channel& channel, const EngineModel& model, offline::EngineSet set,
+                 EngineMemory* memory) {
   const PublicModel& description = model.description();
   PILLARBOX_TRY(checkSet(description, set));
   const std::size_t last = description.stages.size() - 1;
   const std::vector<std::size_t> lastUse = lastUses(description);
-  kernels::Workspace workspace;
+  EngineMemory local;
+  EngineMemory& own = memory != nullptr ? *memory : local;
 
   std::vector<Words> masked(description.stages.size());  // ŷ by activation number
-  masked[0].resize(description.input.size());
+  masked[0] = own.take(description.input.size());
   PILLARBOX_TRY(chunked(masked[0].size(), [&](std::size_t first, std::size_t count) {
     return channel.receiveWords(std::span<std::uint64_t>(masked[0]).subspan(first, count));
   }));
@@ -217,37 +244,32 @@ Status runEngine(net::Channel& channel, const EngineModel& model, offline::Engin
     // z1 = L(ŷ) + bias + s, truncated.
     std::vector<std::span<const std::uint64_t>> inputs;
     for (const std::uint32_t input : stage.inputs) inputs.emplace_back(masked[input]);
-    Words share(n);
-    kernels::applyStage(stage, inputs, model.packedWeights(), workspace, share);
-    const std::vector<std::int64_t>& bias = model.weights().bias[s];
-    const std::size_t perBias = n / bias.size();  // one a channel, or one an element
-    for (std::size_t i = 0; i < n; ++i) {
-      share[i] += correlations.outputMask[i] + static_cast<std::uint64_t>(bias[i / perBias]);
-    }
-    ring::truncateEngine(share, stage.truncation);
-    for (std::size_t a = 0; a < masked.size(); ++a) {
-      if (lastUse[a] == s && a <= s) masked[a] = {};
+    Words share = own.take(n);
+    kernels::applyStage(stage, inputs, model.packedWeights(), own.workspace, share);
+    kernels::finishShare(share, correlations.outputMask, model.weights().bias[s], stage.truncation,
+                         correlations.openingMask);
+    for (std::size_t a = 0; a <= s; ++a) {
+      if (lastUse[a] == s) own.giveBack(std::move(masked[a]));
     }
 
-    if (s < last) {
-      for (std::size_t i = 0; i < n; ++i) share[i] += correlations.openingMask[i];
-    }
     PILLARBOX_TRY(chunked(n, [&](std::size_t first, std::size_t count) {
       return channel.sendWords(std::span<const std::uint64_t>(share).subspan(first, count));
     }));
-    if (s == last) break;
-
-    const HoneyBadger polynomial(*stage.activation, description.precisionBits);
-    Words& next = masked[s + 1];
-    next.resize(n);
-    // The engine's own share first, while the client's answer is on its way.
-    polynomial.evaluateEngine(share, powersFrom(correlations.powers, 0), share);
-    PILLARBOX_TRY(chunked(n, [&](std::size_t first, std::size_t count) -> Status {
-      const std::span<std::uint64_t> piece = std::span<std::uint64_t>(next).subspan(first, count);
-      PILLARBOX_TRY(channel.receiveWords(piece));
-      for (std::size_t i = 0; i < count; ++i) piece[i] += share[first + i];
-      return {};
-    }));
+    if (s < last) {
+      const HoneyBadger polynomial(*stage.activation, description.precisionBits);
+      // The engine's own share first, and what is used up overwritten, while the client's answer is
+      // on its way.
+      polynomial.evaluateEngine(share, powersFrom(correlations.powers, 0), share);
+      correlations = {};
+      Words& next = masked[s + 1] = own.take(n);
+      PILLARBOX_TRY(chunked(n, [&](std::size_t first, std::size_t count) -> Status {
+        const std::span<std::uint64_t> piece = std::span<std::uint64_t>(next).subspan(first, count);
+        PILLARBOX_TRY(channel.receiveWords(piece));
+        for (std::size_t i = 0; i < count; ++i) piece[i] += share[first + i];
+        return {};
+      }));
+    }
+    own.giveBack(std::move(share));
   }
   return {};
 }

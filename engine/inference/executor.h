@@ -86,7 +86,22 @@ Result<ClientOutcome> runClient(net::Channel& channel, const models::PublicModel
                                 offline::ClientSet set, std::span<const float> image,
                                 const ProgressSink& progress = {});
 
+/// Tensors and scratch that one session reuses from inference to inference, so that after the first
+/// no large memory is taken. Holds masked values only, which the engine may see; not thread safe.
+class EngineMemory {
+ public:
+  /// A tensor of that size, contents undefined.
+  SecureVector<std::uint64_t> take(std::size_t words);
+  void giveBack(SecureVector<std::uint64_t>&& tensor);
+  kernels::Workspace workspace;
+
+ private:
+  std::vector<SecureVector<std::uint64_t>> m_free;
+};
+
 /// Runs the engine's side. The set is consumed whatever happens.
-Status runEngine(net::Channel& channel, const EngineModel& model, offline::EngineSet set);
+/// @param memory  the session's, or null: taken for this inference
+Status runEngine(net::Channel& channel, const EngineModel& model, offline::EngineSet set,
+                 EngineMemory* memory = nullptr);
 
 }  // namespace pillarbox::inference

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <stdexcept>
 
+#include "engine/kernels/elementwise.h"
 #include "engine/kernels/linear.h"
 
 namespace pillarbox::kernels {
@@ -14,13 +15,15 @@ using models::OpKind;
 
 void combine(const LinearOp& op, std::span<const StageValue> values, bool weightedOnly,
              std::span<std::uint64_t> out) {
-  std::fill(out.begin(), out.end(), 0);
+  bool first = true;
   for (std::size_t i = 0; i < op.inputs.size(); ++i) {
     const StageValue& value = values[op.inputs[i]];
     if (weightedOnly && !value.weighted) continue;
     const auto factor = static_cast<std::uint64_t>(op.multipliers[i]);
-    for (std::size_t e = 0; e < out.size(); ++e) out[e] += factor * value.words[e];
+    first ? scale(factor, value.words, out) : addScaled(factor, value.words, out);
+    first = false;
   }
+  if (first) std::fill(out.begin(), out.end(), 0);
 }
 
 /// The stage, with `multiply(op, in, out)` for the ops that have weights.

@@ -7,6 +7,7 @@
 #include <QTest>
 
 #include "engine/kernels/cpu/row_kernel.h"
+#include "engine/kernels/elementwise.h"
 #include "engine/kernels/linear.h"
 #include "engine/kernels/packed.h"
 #include "engine/kernels/stage.h"
@@ -275,6 +276,40 @@ class TestKernels : public QObject {
     std::vector<std::uint64_t> out(op.out.size(), 0x5a5a5a5a5a5a5a5a);
     kernels::sumPool(op, in, out);
     QVERIFY(out == ring::reference::sumPool(op, in));
+  }
+
+  void finishShare_data() {
+    QTest::addColumn<int>("channels");
+    QTest::addColumn<int>("perChannel");
+    QTest::addColumn<int>("biases");
+    QTest::addColumn<bool>("opening");
+    QTest::newRow("bias a channel") << 7 << 1301 << 7 << true;
+    QTest::newRow("bias an element") << 3 << 1700 << 5100 << true;
+    QTest::newRow("one bias") << 1 << 5000 << 1 << true;
+    QTest::newRow("last stage") << 10 << 1 << 10 << false;
+  }
+  void finishShare() {
+    QFETCH(int, channels);
+    QFETCH(int, perChannel);
+    QFETCH(int, biases);
+    QFETCH(bool, opening);
+    const auto n = static_cast<std::size_t>(channels * perChannel);
+    for (const std::uint32_t bits : {4U, 12U, 40U}) {
+      const auto share = m_data.words(n), mask = m_data.words(n);
+      const auto openings = opening ? m_data.words(n) : std::vector<std::uint64_t>{};
+      std::vector<std::int64_t> bias;
+      for (int i = 0; i < biases; ++i) {
+        bias.push_back(m_data.between(-(std::int64_t{1} << 50), std::int64_t{1} << 50));
+      }
+      std::vector<std::uint64_t> out = share;
+      kernels::finishShare(out, mask, bias, bits, openings);
+      for (std::size_t i = 0; i < n; ++i) {
+        const auto b = static_cast<std::uint64_t>(bias[i / (n / bias.size())]);
+        std::uint64_t expected = ring::truncateEngine(share[i] + mask[i] + b, bits);
+        if (opening) expected += openings[i];
+        QCOMPARE(out[i], expected);
+      }
+    }
   }
 
   // A residual stage: conv(a) + pool shortcut of b. All paths, and those with weights alone.
