@@ -16,6 +16,7 @@
 #include <QResizeEvent>
 #include <QScrollArea>
 #include <QStackedLayout>
+#include <QStyledItemDelegate>
 #include <QToolButton>
 #include <QVBoxLayout>
 
@@ -23,6 +24,7 @@
 #include "app/ui/format.h"
 #include "app/ui/icons.h"
 #include "app/ui/image_queue.h"
+#include "app/ui/samples.h"
 #include "app/ui/theme.h"
 #include "app/ui/widgets.h"
 
@@ -47,11 +49,19 @@ class DropArea : public QWidget {
     QPainter painter(this);
     painter.setRenderHint(QPainter::Antialiasing);
     painter.setBrush(colors().surface);
-    painter.setPen(QPen(colors().control, 1.5, Qt::CustomDashLine));
     QPen pen(colors().control, 1.5);
     pen.setDashPattern({5, 4});
     painter.setPen(pen);
     painter.drawRoundedRect(QRectF(rect()).adjusted(1, 1, -1, -1), 14, 14);
+  }
+};
+
+/// Room between the items of the recent list.
+class RecentDelegate : public QStyledItemDelegate {
+ public:
+  using QStyledItemDelegate::QStyledItemDelegate;
+  QSize sizeHint(const QStyleOptionViewItem& option, const QModelIndex& index) const override {
+    return QStyledItemDelegate::sizeHint(option, index) + QSize(0, 12);
   }
 };
 
@@ -72,19 +82,20 @@ QPixmap thumbnail(const QImage& image, qreal ratio) {
   return pixmap;
 }
 
+/// Wraps, but asks for no height that depends on its width: in a scroll area such a label would
+/// make the page insist on its preferred height instead of the least one.
+class WrappedLabel : public QLabel {
+ public:
+  using QLabel::QLabel;
+  bool hasHeightForWidth() const override { return false; }
+};
+
 QLabel* mutedLabel(QWidget* parent, double factor = 1) {
-  auto* label = new QLabel(parent);
+  auto* label = new WrappedLabel(parent);
   label->setForegroundRole(QPalette::PlaceholderText);
   label->setFont(scaledFont(label->font(), factor));
   label->setTextFormat(Qt::PlainText);
   return label;
-}
-
-QString sampleName(const QString& path) {
-  QString name = QFileInfo(path).completeBaseName();
-  name.replace(QLatin1Char('_'), QLatin1Char(' '));
-  name.replace(QLatin1Char('-'), QLatin1Char(' '));
-  return name;
 }
 
 }  // namespace
@@ -140,11 +151,9 @@ QWidget* ClassifyPage::buildWelcome(const QStringList& samples) {
   auto* title = new QLabel(tr("Drop an image anywhere"), area);
   title->setFont(scaledFont(font(), 1.9, QFont::DemiBold));
   title->setAlignment(Qt::AlignCenter);
-  auto* hint = mutedLabel(area, 1.1);
-  hint->setText(
-      tr("Paste with Ctrl+V, or open a file. The engine classifies it without seeing it."));
-  hint->setAlignment(Qt::AlignCenter);
-  hint->setWordWrap(true);
+  m_dropHint = mutedLabel(area, 1.1);
+  m_dropHint->setAlignment(Qt::AlignCenter);
+  m_dropHint->setWordWrap(true);
   auto* open = new QPushButton(tr("&Open image…"), area);
   open->setProperty("primary", true);
   open->setAccessibleDescription(tr("Choose one or more image files to classify (Ctrl+O)"));
@@ -161,7 +170,7 @@ QWidget* ClassifyPage::buildWelcome(const QStringList& samples) {
   layout->addWidget(picture, 0, Qt::AlignHCenter);
   layout->addSpacing(4);
   layout->addWidget(title);
-  layout->addWidget(hint);
+  layout->addWidget(m_dropHint);
   layout->addSpacing(10);
   layout->addLayout(buttons);
   layout->addStretch(1);
@@ -219,7 +228,14 @@ QWidget* ClassifyPage::buildWelcome(const QStringList& samples) {
 }
 
 QWidget* ClassifyPage::buildWork() {
-  auto* work = new QWidget(this);
+  auto* scroll = new QScrollArea(this);
+  scroll->setFrameShape(QFrame::NoFrame);
+  scroll->setWidgetResizable(true);
+  scroll->setHorizontalScrollBarPolicy(Qt::ScrollBarAlwaysOff);
+  scroll->viewport()->setAutoFillBackground(false);
+  scroll->setFocusPolicy(Qt::NoFocus);
+  auto* work = new QWidget(scroll);
+  work->setAutoFillBackground(false);
   auto* columns = new QHBoxLayout(work);
   columns->setContentsMargins(20, 16, 20, 16);
   columns->setSpacing(14);
@@ -247,7 +263,8 @@ QWidget* ClassifyPage::buildWork() {
   columns->addLayout(main, 1);
   m_recentCard = buildRecent();
   columns->addWidget(m_recentCard);
-  return work;
+  scroll->setWidget(work);
+  return scroll;
 }
 
 QWidget* ClassifyPage::buildStateRow() {
@@ -315,9 +332,10 @@ QWidget* ClassifyPage::buildResult() {
   m_class->setFont(scaledFont(font(), 2.7, QFont::Bold));
   m_class->setSizePolicy(QSizePolicy::Ignored, QSizePolicy::Fixed);
   m_classPercent = mutedLabel(result, 1.5);
-  m_classPercent->setAlignment(Qt::AlignRight | Qt::AlignBottom);
+  m_classPercent->setAlignment(Qt::AlignRight | Qt::AlignVCenter);
+  m_classPercent->setSizePolicy(QSizePolicy::Preferred, QSizePolicy::Fixed);
   head->addWidget(m_class, 1);
-  head->addWidget(m_classPercent, 0, Qt::AlignBottom);
+  head->addWidget(m_classPercent);
   m_bars = new ScoreBars(result);
   m_insecure = new QWidget(result);
   auto* insecureLayout = new QHBoxLayout(m_insecure);
@@ -334,20 +352,22 @@ QWidget* ClassifyPage::buildResult() {
   costs->setVerticalSpacing(3);
   auto* onlineCaption = new QLabel(tr("Online"), result);
   auto* offlineCaption = new QLabel(tr("Offline"), result);
-  m_online = mutedLabel(result);
-  m_offline = mutedLabel(result);
-  m_online->setWordWrap(true);
-  m_offline->setWordWrap(true);
-  m_online->setToolTip(tr("From the image in hand to the class known"));
-  m_offline->setToolTip(tr("Preparing the correlation set that this image used up"));
-  costs->addWidget(onlineCaption, 0, 0, Qt::AlignTop);
+  m_online = new ElidedLabel(result);
+  m_offline = new ElidedLabel(result);
+  for (ElidedLabel* label : {m_online, m_offline}) {
+    label->setTone(Tone::Muted);
+    label->setSizePolicy(QSizePolicy::Ignored, QSizePolicy::Fixed);
+  }
+  m_online->setAccessibleDescription(tr("From the image in hand to the class known"));
+  m_offline->setAccessibleDescription(tr("Preparing the correlation set that this image used up"));
+  costs->addWidget(onlineCaption, 0, 0);
   costs->addWidget(m_online, 0, 1);
-  costs->addWidget(offlineCaption, 1, 0, Qt::AlignTop);
+  costs->addWidget(offlineCaption, 1, 0);
   costs->addWidget(m_offline, 1, 1);
   costs->setColumnStretch(1, 1);
   layout->addLayout(head);
   layout->addSpacing(2);
-  layout->addWidget(m_bars);
+  layout->addWidget(m_bars, 20);
   layout->addStretch(1);
   layout->addWidget(m_insecure);
   layout->addLayout(costs);
@@ -356,7 +376,7 @@ QWidget* ClassifyPage::buildResult() {
   auto* failureLayout = new QVBoxLayout(failure);
   failureLayout->setContentsMargins(24, 20, 24, 20);
   failureLayout->setSpacing(8);
-  m_failureTitle = new QLabel(failure);
+  m_failureTitle = new WrappedLabel(failure);
   m_failureTitle->setFont(scaledFont(font(), 1.3, QFont::DemiBold));
   m_failureTitle->setAlignment(Qt::AlignCenter);
   m_failureTitle->setWordWrap(true);
@@ -427,7 +447,7 @@ QWidget* ClassifyPage::buildRecent() {
   m_recent->setUniformItemSizes(true);
   m_recent->setHorizontalScrollBarPolicy(Qt::ScrollBarAlwaysOff);
   m_recent->setVerticalScrollMode(QAbstractItemView::ScrollPerPixel);
-  m_recent->setSpacing(1);
+  m_recent->setItemDelegate(new RecentDelegate(m_recent));
   connect(m_recent, &QListWidget::itemActivated, this,
           [this](QListWidgetItem* item) { showRecent(m_recent->row(item)); });
   connect(m_recent, &QListWidget::itemClicked, this,
@@ -460,6 +480,7 @@ void ClassifyPage::connectSignals() {
     if (id != m_queue.currentId()) return;
     m_clock.start();
     m_tick.start();
+    m_progress = {};
     m_progress.rounds = m_model.rounds;
     m_chart->begin(m_model.rounds);
     setPhase(Phase::Running);
@@ -479,7 +500,10 @@ void ClassifyPage::connectSignals() {
   connect(&m_session, &SessionModel::failed, this,
           [this](quint64, const client::SessionError& error) {
             if (error.code == QLatin1String("cancelled")) {
-              m_resultHint->setText(tr("Cancelled. Its correlation set is not used again."));
+              const QString hint = m_phase == Phase::Running
+                                       ? tr("Cancelled. Its correlation set is never used again.")
+                                       : tr("Cancelled before anything of the image was sent.");
+              m_resultHint->setText(hint);
               setPhase(Phase::Cancelled);
             } else {
               showFailure(tr("Not classified"), error.message);
@@ -505,7 +529,7 @@ void ClassifyPage::connectSignals() {
   connect(&m_queue, &ImageQueue::rejected, this, [this](const QString& name, const QString& why) {
     m_picture->setPlaceholder(tr("No picture"));
     m_pictureName->setText(name);
-    showFailure(tr("This is not an image that can be classified"), why);
+    showFailure(tr("This cannot be classified"), why);
   });
   connect(&m_queue, &ImageQueue::cancelledWhileReading, this, [this](const QString& name) {
     m_picture->setPlaceholder(tr("No picture"));
@@ -652,6 +676,11 @@ void ClassifyPage::refresh() {
       break;
   }
   m_welcomeHint->setText(welcome);
+  const QString ways = tr("Paste with Ctrl+V, or open a file.");
+  m_dropHint->setText(
+      m_model.insecure
+          ? tr("%1 This session is insecure: the engine could read the image.").arg(ways)
+          : tr("%1 It is classified without leaving this computer in readable form.").arg(ways));
 }
 
 void ClassifyPage::refreshElapsed() {
@@ -690,13 +719,12 @@ void ClassifyPage::showResult(const client::ClassificationResult& result) {
   m_class->setText(best.label);
   m_classPercent->setText(formatProbability(best.probability));
   m_bars->setScores(scores);
-  m_online->setText(tr("%n rounds · %1 sent · %2 received · %3", nullptr, result.rounds)
-                        .arg(formatBytes(result.bytesSent), formatBytes(result.bytesReceived),
-                             formatMs(result.onlineMs)));
-  m_offline->setText(tr("%1 sent · %2 received · %3")
-                         .arg(formatBytes(result.offlineBytesSent),
-                              formatBytes(result.offlineBytesReceived),
-                              formatMs(result.offlineMs)));
+  m_online->setText(tr("%1 · %2 · %3 sent · %4 received")
+                        .arg(formatMs(result.onlineMs), tr("%n rounds", nullptr, result.rounds),
+                             formatBytes(result.bytesSent), formatBytes(result.bytesReceived)));
+  m_offline->setText(tr("%1 · %2 sent · %3 received")
+                         .arg(formatMs(result.offlineMs), formatBytes(result.offlineBytesSent),
+                              formatBytes(result.offlineBytesReceived)));
   m_rounds->setValue(tr("%1 of %2").arg(result.rounds).arg(result.rounds));
   m_sent->setValue(formatBytes(result.bytesSent));
   m_received->setValue(formatBytes(result.bytesReceived));

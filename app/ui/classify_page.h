@@ -87,6 +87,7 @@ class ClassifyPage : public QWidget {
   QTimer m_tick;
 
   QStackedLayout* m_pages = nullptr;
+  QLabel* m_dropHint = nullptr;
   QLabel* m_welcomeHint = nullptr;
   QPushButton* m_welcomeConnect = nullptr;
   IconLabel* m_stateIcon = nullptr;
@@ -105,8 +106,8 @@ class ClassifyPage : public QWidget {
   QLabel* m_classPercent = nullptr;
   ScoreBars* m_bars = nullptr;
   QWidget* m_insecure = nullptr;
-  QLabel* m_online = nullptr;
-  QLabel* m_offline = nullptr;
+  ElidedLabel* m_online = nullptr;
+  ElidedLabel* m_offline = nullptr;
   QLabel* m_failureTitle = nullptr;
   QLabel* m_failureText = nullptr;
   CounterTile* m_rounds = nullptr;

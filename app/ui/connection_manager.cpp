@@ -1,7 +1,9 @@
 #include "app/ui/connection_manager.h"
 
+#include <algorithm>
+
 #include <QDialogButtonBox>
-#include <QFormLayout>
+#include <QGridLayout>
 #include <QHeaderView>
 #include <QLabel>
 #include <QLineEdit>
@@ -26,9 +28,10 @@ EngineDialog::EngineDialog(const client::EngineAddress& engine, const QString& t
   auto* layout = new QVBoxLayout(this);
   layout->setContentsMargins(22, 20, 22, 18);
   layout->setSpacing(14);
-  auto* form = new QFormLayout;
-  form->setFieldGrowthPolicy(QFormLayout::ExpandingFieldsGrow);
-  form->setVerticalSpacing(10);
+  auto* grid = new QGridLayout;
+  grid->setHorizontalSpacing(14);
+  grid->setVerticalSpacing(10);
+  grid->setColumnStretch(1, 1);
   m_name = new QLineEdit(engine.name, this);
   m_name->setPlaceholderText(tr("Hospital, second floor"));
   m_name->setMaxLength(80);
@@ -42,13 +45,16 @@ EngineDialog::EngineDialog(const client::EngineAddress& engine, const QString& t
   m_port->setValue(engine.port);
   m_port->setAccessibleName(tr("Port"));
   m_port->setMinimumWidth(110);
-  form->addRow(tr("&Name"), m_name);
-  form->addRow(tr("&Host"), m_host);
-  auto* portRow = new QHBoxLayout;
-  portRow->addWidget(m_port);
-  portRow->addStretch(1);
-  form->addRow(tr("&Port"), portRow);
-  if (auto* label = qobject_cast<QLabel*>(form->labelForField(portRow))) label->setBuddy(m_port);
+  int row = 0;
+  const auto addField = [&](const QString& text, QWidget* field, Qt::Alignment alignment) {
+    auto* label = new QLabel(text, this);
+    label->setBuddy(field);
+    grid->addWidget(label, row, 0, Qt::AlignRight | Qt::AlignVCenter);
+    grid->addWidget(field, row++, 1, alignment);
+  };
+  addField(tr("&Name"), m_name, {});
+  addField(tr("&Host"), m_host, {});
+  addField(tr("&Port"), m_port, Qt::AlignLeft);
   m_problem = new QLabel(this);
   m_problem->setForegroundRole(QPalette::BrightText);
   m_problem->setWordWrap(true);
@@ -69,12 +75,12 @@ EngineDialog::EngineDialog(const client::EngineAddress& engine, const QString& t
       m_host->setText(address->host);
     }
   });
-  layout->addLayout(form);
+  layout->addLayout(grid);
   layout->addWidget(m_problem);
   layout->addWidget(buttons);
-  setMinimumWidth(440);
   check();
   m_name->setFocus();
+  fitHeight(*this, 460);
 }
 
 client::EngineAddress EngineDialog::engine() const {
@@ -111,7 +117,9 @@ ConnectionManager::ConnectionManager(client::SessionModel& session, Settings& se
   layout->setContentsMargins(22, 20, 22, 18);
   layout->setSpacing(12);
   auto* intro = new QLabel(
-      tr("An engine holds the model. It runs on another machine and never sees the image."), this);
+      tr("An engine holds the model and runs on another machine. Its certificate is pinned at the "
+         "first contact and checked at every connection."),
+      this);
   intro->setForegroundRole(QPalette::PlaceholderText);
   intro->setWordWrap(true);
   layout->addWidget(intro);
@@ -124,13 +132,17 @@ ConnectionManager::ConnectionManager(client::SessionModel& session, Settings& se
   m_list->setAccessibleName(tr("Engines"));
   m_list->setAccessibleDescription(tr("Name, address, whether it answers, pinned certificate"));
   m_list->setHeaderLabels({tr("Name"), tr("Address"), tr("Answers"), tr("Certificate")});
-  m_list->header()->setSectionResizeMode(QHeaderView::Interactive);
-  m_list->header()->setStretchLastSection(true);
-  m_list->setColumnWidth(NameColumn, 170);
-  m_list->setColumnWidth(AddressColumn, 170);
-  m_list->setColumnWidth(AnswerColumn, 130);
-  m_list->setIndentation(8);
-  m_list->setTextElideMode(Qt::ElideMiddle);
+  m_list->header()->setStretchLastSection(false);
+  m_list->header()->setSectionResizeMode(QHeaderView::Fixed);
+  m_list->header()->setSectionResizeMode(NameColumn, QHeaderView::Stretch);
+  const auto width = [this](const QString& text) {
+    return m_list->fontMetrics().horizontalAdvance(text) + 26;
+  };
+  m_list->setColumnWidth(AddressColumn, width(QStringLiteral("engine.example.org:65535")));
+  m_list->setColumnWidth(AnswerColumn, width(tr("No answer")) + 26);
+  m_list->setColumnWidth(PinColumn, width(tr("Pinned %1").arg(QStringLiteral("AA:AA:AA:AA…"))));
+  m_list->setIndentation(0);
+  m_list->setTextElideMode(Qt::ElideRight);
   m_empty = new QLabel(tr("No engine yet.\nAdd the one you want to use."), m_list->viewport());
   m_empty->setAlignment(Qt::AlignCenter);
   m_empty->setForegroundRole(QPalette::PlaceholderText);
@@ -186,7 +198,7 @@ ConnectionManager::ConnectionManager(client::SessionModel& session, Settings& se
     if (displayAddress(engines[i]) == displayAddress(current)) select = i;
   }
   rebuild(select);
-  resize(820, 420);
+  resize(900, 440);
   m_list->setFocus();
 }
 
@@ -330,8 +342,14 @@ void ConnectionManager::forgetPin() {
   box->setDefaultButton(no);
   connect(box, &QMessageBox::buttonClicked, this, [this, yes, engine](QAbstractButton* button) {
     if (button != yes) return;
-    m_session.removePin(engine.host, engine.port);
+    const bool removed = m_session.removePin(engine.host, engine.port);
     refreshPins();
+    if (removed) return;
+    auto* failed = new QMessageBox(QMessageBox::NoIcon, tr("Forget the certificate"),
+                                   tr("The pin could not be removed. The log says why."),
+                                   QMessageBox::Close, this);
+    failed->setAttribute(Qt::WA_DeleteOnClose);
+    failed->open();
   });
   box->open();
 }

@@ -53,6 +53,7 @@ class SvgEngine : public QIconEngine {
       faint.setAlphaF(0.6F);
       return faint;
     }
+    if (mode == QIcon::Selected) return c.accentText;
     return state == QIcon::On ? c.accent : c.text;
   }
 

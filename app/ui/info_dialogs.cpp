@@ -6,7 +6,6 @@
 #include <QComboBox>
 #include <QDialogButtonBox>
 #include <QFontDatabase>
-#include <QFormLayout>
 #include <QGridLayout>
 #include <QGuiApplication>
 #include <QLabel>
@@ -93,11 +92,21 @@ PreferencesDialog::PreferencesDialog(Settings& settings, QWidget* parent) : QDia
   auto* layout = new QVBoxLayout(this);
   layout->setContentsMargins(24, 22, 24, 18);
   layout->setSpacing(16);
-  auto* form = new QFormLayout;
-  form->setVerticalSpacing(8);
-  form->setHorizontalSpacing(18);
-  form->setLabelAlignment(Qt::AlignRight | Qt::AlignVCenter);
-  form->setFieldGrowthPolicy(QFormLayout::ExpandingFieldsGrow);
+  auto* grid = new QGridLayout;
+  grid->setHorizontalSpacing(18);
+  grid->setVerticalSpacing(8);
+  grid->setColumnStretch(1, 1);
+  int row = 0;
+  const auto addField = [&](const QString& text, QWidget* field, Qt::Alignment alignment) {
+    auto* label = new QLabel(text, this);
+    label->setBuddy(field);
+    grid->addWidget(label, row, 0, Qt::AlignRight | Qt::AlignVCenter);
+    grid->addWidget(field, row++, 1, alignment);
+  };
+  const auto addNote = [&](const QString& text) {
+    grid->addWidget(noteLabel(text, this), row++, 1);
+    grid->setRowMinimumHeight(row++, 6);
+  };
 
   auto* theme = new QComboBox(this);
   theme->addItem(tr("As the system"), static_cast<int>(ThemeChoice::System));
@@ -108,61 +117,56 @@ PreferencesDialog::PreferencesDialog(Settings& settings, QWidget* parent) : QDia
   connect(theme, &QComboBox::currentIndexChanged, this, [theme, &settings] {
     settings.setTheme(static_cast<ThemeChoice>(theme->currentData().toInt()));
   });
-  form->addRow(tr("&Appearance"), theme);
+  addField(tr("&Appearance"), theme, Qt::AlignLeft);
+  grid->setRowMinimumHeight(row++, 6);
 
   auto* bank = new QSpinBox(this);
   bank->setRange(1, Settings::kMaxBankTarget);
   bank->setValue(settings.bankTarget());
+  bank->setMinimumWidth(90);
   bank->setAccessibleName(tr("Correlation sets to keep ready"));
   bank->setAccessibleDescription(
       tr("How many images can be classified at once without preparing first"));
   connect(bank, &QSpinBox::valueChanged, this,
           [&settings](int sets) { settings.setBankTarget(sets); });
-  auto* bankRow = new QHBoxLayout;
-  bank->setMinimumWidth(90);
-  bankRow->addWidget(bank);
-  bankRow->addStretch(1);
-  form->addRow(tr("&Sets to keep ready"), bankRow);
-  if (auto* label = qobject_cast<QLabel*>(form->labelForField(bankRow))) label->setBuddy(bank);
-  form->addRow(
-      QString(),
-      noteLabel(tr("Each image uses up one set of correlations, prepared in the background "
-                   "ahead of time. More sets take more memory and traffic."),
-                this));
+  addField(tr("&Sets to keep ready"), bank, Qt::AlignLeft);
+  addNote(
+      tr("Each image uses up one set of correlations, prepared in the background ahead of "
+         "time. More sets take more memory and traffic."));
 
   auto* remember = new QCheckBox(tr("&Remember recent results after closing"), this);
   remember->setChecked(settings.rememberRecent());
   remember->setAccessibleDescription(tr("Stores names of images and their classes, no images"));
   connect(remember, &QCheckBox::toggled, this,
           [&settings](bool on) { settings.setRememberRecent(on); });
-  form->addRow(QString(), remember);
-  form->addRow(
-      QString(),
-      noteLabel(tr("Names of images and their classes only. No image is ever stored."), this));
+  grid->addWidget(remember, row++, 1);
+  addNote(tr("Names of images and their results only. No image is ever stored."));
 
-  auto* path = new QLineEdit(settings.filePath(), this);
+  auto* file = new QWidget(this);
+  auto* fileRow = new QHBoxLayout(file);
+  fileRow->setContentsMargins(0, 0, 0, 0);
+  fileRow->setSpacing(8);
+  auto* path = new QLineEdit(settings.filePath(), file);
   path->setReadOnly(true);
   path->setCursorPosition(0);
   path->setAccessibleName(tr("Settings file"));
-  auto* copy = new QPushButton(icon(QStringLiteral("copy")), tr("&Copy"), this);
+  auto* copy = new QPushButton(icon(QStringLiteral("copy")), tr("&Copy"), file);
   copy->setAutoDefault(false);
   copy->setAccessibleDescription(tr("Copy the path of the settings file"));
   connect(copy, &QPushButton::clicked, this,
           [path] { QGuiApplication::clipboard()->setText(path->text()); });
-  auto* pathRow = new QHBoxLayout;
-  pathRow->addWidget(path, 1);
-  pathRow->addWidget(copy);
-  form->addRow(tr("Settings &file"), pathRow);
-  if (auto* label = qobject_cast<QLabel*>(form->labelForField(pathRow))) label->setBuddy(path);
-  layout->addLayout(form);
+  fileRow->addWidget(path, 1);
+  fileRow->addWidget(copy);
+  file->setFocusProxy(path);
+  addField(tr("Settings &file"), file, {});
+  layout->addLayout(grid);
   auto* buttons = new QDialogButtonBox(this);
   auto* close = buttons->addButton(tr("C&lose"), QDialogButtonBox::RejectRole);
   close->setDefault(true);
   connect(buttons, &QDialogButtonBox::rejected, this, &QDialog::reject);
-  layout->addStretch(1);
   layout->addWidget(buttons);
-  setMinimumWidth(560);
   theme->setFocus();
+  fitHeight(*this, 580);
 }
 
 AboutDialog::AboutDialog(const QString& text, QWidget* parent) : QDialog(parent) {
@@ -187,7 +191,7 @@ AboutDialog::AboutDialog(const QString& text, QWidget* parent) : QDialog(parent)
   version->setTextInteractionFlags(Qt::TextSelectableByMouse);
   auto* what = new QLabel(
       tr("Classifies an image on an engine that holds the model, by two-party computation: the "
-         "engine never sees the image, and this program never sees the model's weights."),
+         "engine does not see the image, and this program does not see the model's weights."),
       this);
   what->setWordWrap(true);
   column->addWidget(name);
@@ -197,8 +201,9 @@ AboutDialog::AboutDialog(const QString& text, QWidget* parent) : QDialog(parent)
   head->addLayout(column, 1);
   layout->addLayout(head);
   auto* limits = new QLabel(
-      tr("Both parties are assumed to follow the protocol. An engine or a client that departs from "
-         "it on purpose is outside what this version protects against."),
+      tr("This holds where both parties follow the protocol and whoever the trust line names is "
+         "honest. A party that departs from the protocol on purpose is outside what this version "
+         "protects against."),
       this);
   limits->setWordWrap(true);
   layout->addWidget(limits);
@@ -211,7 +216,7 @@ AboutDialog::AboutDialog(const QString& text, QWidget* parent) : QDialog(parent)
   view->setAccessibleName(tr("Diagnostics"));
   view->setFont(scaledFont(QFontDatabase::systemFont(QFontDatabase::FixedFont), 0.92));
   view->setLineWrapMode(QPlainTextEdit::WidgetWidth);
-  view->setFixedHeight(view->fontMetrics().height() * 9 + 16);
+  view->setFixedHeight(view->fontMetrics().height() * 8 + 20);
   caption->setBuddy(view);
   layout->addWidget(caption);
   layout->addWidget(view);
@@ -230,8 +235,8 @@ AboutDialog::AboutDialog(const QString& text, QWidget* parent) : QDialog(parent)
           [text] { QGuiApplication::clipboard()->setText(text); });
   connect(buttons, &QDialogButtonBox::rejected, this, &QDialog::reject);
   layout->addWidget(buttons);
-  setMinimumWidth(580);
   close->setFocus();
+  fitHeight(*this, 600);
 }
 
 HelpDialog::HelpDialog(QWidget* parent) : QDialog(parent) {
@@ -292,10 +297,9 @@ HelpDialog::HelpDialog(QWidget* parent) : QDialog(parent) {
   auto* close = buttons->addButton(tr("C&lose"), QDialogButtonBox::RejectRole);
   close->setDefault(true);
   connect(buttons, &QDialogButtonBox::rejected, this, &QDialog::reject);
-  layout->addStretch(1);
   layout->addWidget(buttons);
-  setMinimumWidth(540);
   close->setFocus();
+  fitHeight(*this, 560);
 }
 
 }  // namespace pillarbox::ui

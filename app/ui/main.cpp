@@ -11,6 +11,7 @@
 #include "app/ui/icons.h"
 #include "app/ui/main_window.h"
 #include "app/ui/options.h"
+#include "app/ui/samples.h"
 #include "app/ui/settings.h"
 #include "app/ui/theme.h"
 

@@ -6,7 +6,6 @@
 #include <QApplication>
 #include <QClipboard>
 #include <QCloseEvent>
-#include <QDir>
 #include <QDragEnterEvent>
 #include <QFileDialog>
 #include <QFileInfo>
@@ -27,6 +26,7 @@
 #include "app/ui/icons.h"
 #include "app/ui/image_queue.h"
 #include "app/ui/info_dialogs.h"
+#include "app/ui/samples.h"
 #include "app/ui/trust_dialogs.h"
 #include "app/ui/widgets.h"
 
@@ -58,22 +58,6 @@ QString nameFilter() {
 }
 
 }  // namespace
-
-QStringList findSamples(const QString& programFolder) {
-  const QStringList places{QStringLiteral("samples"), QStringLiteral("../share/pillarbox/samples"),
-                           QStringLiteral("../resources/samples"),
-                           QStringLiteral("../../../resources/samples")};
-  for (const QString& place : places) {
-    const QDir folder(QDir(programFolder).filePath(place));
-    QStringList paths;
-    const QFileInfoList files = folder.entryInfoList(
-        {QStringLiteral("*.png"), QStringLiteral("*.jpg"), QStringLiteral("*.jpeg")}, QDir::Files,
-        QDir::Name);
-    for (const QFileInfo& file : files) paths << file.absoluteFilePath();
-    if (!paths.isEmpty()) return paths;
-  }
-  return {};
-}
 
 MainWindow::MainWindow(client::SessionModel& session, Settings& settings,
                        const QStringList& samples, QWidget* parent)
@@ -111,7 +95,7 @@ MainWindow::MainWindow(client::SessionModel& session, Settings& settings,
   setCentralWidget(centre);
   m_overlay = new DropOverlay(this);
 
-  buildMenus();
+  buildMenus(samples);
   buildStatusBar();
   connect(m_rail, &NavigationRail::currentChanged, m_pages, &QStackedWidget::setCurrentIndex);
   connect(m_classify, &ClassifyPage::openRequested, this, &MainWindow::openFiles);
@@ -185,7 +169,7 @@ QWidget* MainWindow::buildHeader() {
   return header;
 }
 
-void MainWindow::buildMenus() {
+void MainWindow::buildMenus(const QStringList& samples) {
   QMenu* file = menuBar()->addMenu(tr("&File"));
   QAction* open = file->addAction(icon(QStringLiteral("open")), tr("&Open image…"));
   open->setShortcut(QKeySequence::Open);
@@ -200,6 +184,13 @@ void MainWindow::buildMenus() {
   m_retryAction = file->addAction(icon(QStringLiteral("refresh")), tr("&Try again"));
   m_retryAction->setShortcut(Qt::CTRL | Qt::Key_R);
   connect(m_retryAction, &QAction::triggered, m_queue, &ImageQueue::retry);
+  if (!samples.isEmpty()) {
+    QMenu* menu = file->addMenu(icon(QStringLiteral("image")), tr("&Sample images"));
+    for (const QString& path : samples) {
+      connect(menu->addAction(sampleName(path)), &QAction::triggered, this,
+              [this, path] { classifyFiles({path}); });
+    }
+  }
   m_recentMenu = file->addMenu(icon(QStringLiteral("clock")), tr("&Recent results"));
   connect(&m_settings, &Settings::recentChanged, this, &MainWindow::refreshRecentMenu);
   file->addSeparator();
@@ -250,7 +241,7 @@ void MainWindow::buildMenus() {
   connect(m_queue, &ImageQueue::rejected, this, refresh);
   connect(m_queue, &ImageQueue::cancelledWhileReading, this, refresh);
   connect(&m_session, &client::SessionModel::finished, this, refresh);
-  connect(&m_session, &client::SessionModel::failed, this, refresh, Qt::QueuedConnection);
+  connect(&m_session, &client::SessionModel::failed, this, refresh);
 }
 
 void MainWindow::buildStatusBar() {
@@ -276,7 +267,7 @@ void MainWindow::buildStatusBar() {
   m_statusLatency = item(tr("Round-trip time of the connection"));
   m_statusPin->setText(tr("No pin"));
   m_statusRounds->setText(tr("Rounds –"));
-  m_statusBytes->setText(tr("Sent – Received –"));
+  m_statusBytes->setText(tr("Sent – · Received –"));
   m_statusLatency->setText(tr("Latency –"));
 }
 
@@ -313,14 +304,14 @@ void MainWindow::connectSession() {
           [this](const client::InferenceProgress& progress) {
             m_statusRounds->setText(tr("Round %1 of %2").arg(progress.round).arg(progress.rounds));
             m_statusBytes->setText(
-                tr("Sent %1 Received %2")
+                tr("Sent %1 · Received %2")
                     .arg(formatBytes(progress.bytesSent), formatBytes(progress.bytesReceived)));
           });
   connect(&m_session, &SessionModel::finished, this,
           [this](const client::ClassificationResult& result) {
             m_statusRounds->setText(tr("Rounds %1").arg(result.rounds));
             m_statusBytes->setText(
-                tr("Sent %1 Received %2")
+                tr("Sent %1 · Received %2")
                     .arg(formatBytes(result.bytesSent), formatBytes(result.bytesReceived)));
             m_message->clear(kInputMessage);
           });
@@ -417,7 +408,8 @@ void MainWindow::onState(SessionState state, const QString& message) {
 }
 
 void MainWindow::onBank(const client::BankStatus& bank) {
-  m_bank->setVisible(bank.target > 0);
+  m_bankTarget = bank.target;
+  m_bank->setVisible(bank.target > 0 && isConnected(m_state));
   const bool preparing = bank.preparing >= 0;
   QString text = tr("%1 of %2 sets ready").arg(bank.ready).arg(bank.target);
   if (preparing) text += tr(" · preparing %1 %").arg(static_cast<int>(100 * bank.preparing));
@@ -455,6 +447,7 @@ void MainWindow::refreshHeader() {
     tone = Tone::Error;
   }
   m_engineIcon->setIcon(iconName, tone);
+  m_bank->setVisible(m_bankTarget > 0 && isConnected(m_state));
   const bool known = !m_engine.host.isEmpty();
   m_engineName->setText(known ? displayName(m_engine) : tr("No engine"));
   QStringList state;

@@ -60,7 +60,7 @@ class MainWindow : public QMainWindow {
 
  private:
   QWidget* buildHeader();
-  void buildMenus();
+  void buildMenus(const QStringList& samples);
   void buildStatusBar();
   void connectSession();
   void onState(client::SessionState state, const QString& message);
@@ -85,6 +85,7 @@ class MainWindow : public QMainWindow {
   client::ConnectionInfo m_connection;
   client::PinMismatch m_mismatch;
   bool m_wasAway = false;
+  int m_bankTarget = 0;
   QString m_lastFolder;
   QTimer m_goodNews;  ///< withdraws "connected again" after a while
   QPointer<QDialog> m_trustDialog;
@@ -114,9 +115,5 @@ class MainWindow : public QMainWindow {
   QLabel* m_statusBytes = nullptr;
   QLabel* m_statusLatency = nullptr;
 };
-
-/// The sample images: beside the program, where it is installed, or in the source tree that it was
-/// built in. Empty if there are none.
-QStringList findSamples(const QString& programFolder);
 
 }  // namespace pillarbox::ui

@@ -181,7 +181,7 @@ void Style::drawControl(ControlElement element, const QStyleOption* option, QPai
         clip.addRoundedRect(groove, radius, radius);
         painter->setClipPath(clip);
         QRectF chunk = groove;
-        chunk.setWidth(std::max(groove.height(), groove.width() * part));
+        chunk.setWidth(std::max(4.0, groove.width() * part));
         if (bar->direction == Qt::RightToLeft) chunk.moveRight(groove.right());
         QColor fill = c.accent;
         if (widget && widget->property("quiet").toBool()) {
@@ -311,7 +311,16 @@ QRect Style::subControlRect(ComplexControl control, const QStyleOptionComplex* o
       }
     }
   }
-  return QProxyStyle::subControlRect(control, option, subControl, widget);
+  QRect rect = QProxyStyle::subControlRect(control, option, subControl, widget);
+  if (control == CC_ComboBox && subControl == SC_ComboBoxEditField) rect.adjust(6, 0, 0, 0);
+  return rect;
+}
+
+QRect Style::subElementRect(SubElement element, const QStyleOption* option,
+                            const QWidget* widget) const {
+  QRect rect = QProxyStyle::subElementRect(element, option, widget);
+  if (element == SE_LineEditContents) rect.adjust(5, 0, -5, 0);
+  return rect;
 }
 
 QSize Style::sizeFromContents(ContentsType type, const QStyleOption* option, const QSize& size,
@@ -325,6 +334,7 @@ QSize Style::sizeFromContents(ContentsType type, const QStyleOption* option, con
     case CT_LineEdit:
     case CT_ComboBox:
     case CT_SpinBox:
+      result.rwidth() += 12;
       result.setHeight(std::max(result.height(), option->fontMetrics.height() + 14));
       break;
     case CT_MenuItem: {
@@ -369,6 +379,10 @@ int Style::pixelMetric(PixelMetric metric, const QStyleOption* option,
     case PM_SmallIconSize:
     case PM_ButtonIconSize:
       return 18;
+    case PM_HeaderMargin:
+      return 8;
+    case PM_FocusFrameHMargin:  // beside the text of an item in a list or table
+      return 6;
     case PM_MenuPanelWidth:
       return 1;
     case PM_MenuVMargin:

@@ -93,10 +93,9 @@ TrustDialog::TrustDialog(const client::TrustQuestion& question, QWidget* parent)
   refuse->setDefault(true);
   connect(buttons, &QDialogButtonBox::accepted, this, &QDialog::accept);
   connect(buttons, &QDialogButtonBox::rejected, this, &QDialog::reject);
-  layout->addStretch(1);
   layout->addWidget(buttons);
   refuse->setFocus();
-  setMinimumWidth(560);
+  fitHeight(*this, 560);
 }
 
 void TrustDialog::compare(const QString& text) {
@@ -166,9 +165,9 @@ MismatchDialog::MismatchDialog(const client::PinMismatch& mismatch, QWidget* par
     reject();
     Q_EMIT manageRequested();
   });
-  layout->addStretch(1);
   layout->addWidget(buttons);
   close->setFocus();
+  fitHeight(*this, 620);
 }
 
 }  // namespace pillarbox::ui

@@ -5,6 +5,7 @@
 
 #include <QAccessible>
 #include <QButtonGroup>
+#include <QDialog>
 #include <QEvent>
 #include <QFontDatabase>
 #include <QGraphicsLayout>
@@ -98,6 +99,18 @@ QFont scaledFont(const QFont& base, double factor, QFont::Weight weight) {
   }
   font.setWeight(weight);
   return font;
+}
+
+void fitHeight(QDialog& dialog, int width) {
+  dialog.ensurePolished();
+  QLayout* layout = dialog.layout();
+  layout->setSizeConstraint(QLayout::SetNoConstraint);
+  layout->activate();
+  const int least = std::max(width, layout->totalMinimumSize().width());
+  const int height = layout->hasHeightForWidth() ? layout->totalHeightForWidth(least)
+                                                 : layout->totalSizeHint().height();
+  dialog.setMinimumSize(least, height);
+  dialog.resize(least, height);
 }
 
 // Card
@@ -249,6 +262,7 @@ MessageBar::MessageBar(QWidget* parent) : QWidget(parent) {
   m_label->setWordWrap(true);
   m_label->setTextFormat(Qt::PlainText);
   m_action = new QPushButton(this);
+  m_action->setAccessibleName(tr("Next step"));
   m_close = new QToolButton(this);
   m_close->setIcon(icon(QStringLiteral("cancel")));
   m_close->setAutoRaise(true);
@@ -278,7 +292,8 @@ void MessageBar::showMessage(const QString& key, Tone tone, const QString& text,
   m_label->setText(text);
   m_action->setText(action);
   m_action->setVisible(!action.isEmpty());
-  m_action->setAccessibleName(action);
+  m_action->setAccessibleName(action.isEmpty() ? tr("Next step")
+                                               : QString(action).remove(QLatin1Char('&')));
   setAccessibleName(text);
   show();
   update();
@@ -408,7 +423,7 @@ ScoreBars::ScoreBars(QWidget* parent) : QWidget(parent) {
   auto* grid = new QGridLayout(this);
   grid->setContentsMargins(0, 0, 0, 0);
   grid->setHorizontalSpacing(12);
-  grid->setVerticalSpacing(7);
+  grid->setVerticalSpacing(0);
   grid->setColumnStretch(0, 2);
   grid->setColumnStretch(1, 3);
   const int percentWidth = fontMetrics().horizontalAdvance(QStringLiteral("> 100.0 %")) + 2;
@@ -427,8 +442,12 @@ ScoreBars::ScoreBars(QWidget* parent) : QWidget(parent) {
     grid->addWidget(row.label, i, 0);
     grid->addWidget(row.bar, i, 1);
     grid->addWidget(row.percent, i, 2);
+    grid->setRowMinimumHeight(i, fontMetrics().height() + 6);
+    grid->setRowStretch(i, 1);
     m_rows.append(row);
   }
+  setSizePolicy(QSizePolicy::Preferred, QSizePolicy::Expanding);
+  setMaximumHeight(kRows * (fontMetrics().height() + 24));
   clear();
 }
 
@@ -529,7 +548,6 @@ LatencyChart::LatencyChart(QWidget* parent) : QWidget(parent) {
   m_empty = new QLabel(tr("A bar for every round appears here."), this);
   m_empty->setForegroundRole(QPalette::PlaceholderText);
   m_empty->setAlignment(Qt::AlignCenter);
-  m_empty->setWordWrap(true);
   layout->addWidget(m_title);
   layout->addWidget(m_view, 1);
   layout->addWidget(m_empty, 1);
@@ -624,7 +642,7 @@ bool DropOverlay::eventFilter(QObject* watched, QEvent* event) {
 void DropOverlay::paintEvent(QPaintEvent*) {
   QPainter painter(this);
   QColor veil = colors().window;
-  veil.setAlphaF(0.9F);
+  veil.setAlphaF(0.96F);
   painter.fillRect(rect(), veil);
   painter.setRenderHint(QPainter::Antialiasing);
   painter.setPen(QPen(colors().accent, 3, Qt::DashLine, Qt::RoundCap));
@@ -646,7 +664,7 @@ FingerprintView::FingerprintView(const QString& fingerprint, const QString& othe
     : QWidget(parent), m_fingerprint(fingerprint) {
   setAccessibleName(tr("SHA-256 fingerprint %1").arg(fingerprint));
   auto* layout = new QVBoxLayout(this);
-  layout->setContentsMargins(14, 12, 14, 12);
+  layout->setContentsMargins(14, 12, 14, 7);
   auto* label = new QLabel(this);
   QFont fixed = QFontDatabase::systemFont(QFontDatabase::FixedFont);
   fixed.setPointSizeF(font().pointSizeF() * 1.1);

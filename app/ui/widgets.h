@@ -14,6 +14,7 @@ class QChartView;
 class QBarSet;
 class QBarSeries;
 class QButtonGroup;
+class QDialog;
 class QHBoxLayout;
 class QPushButton;
 class QValueAxis;
@@ -27,6 +28,9 @@ QColor toneBackground(Tone tone);
 
 /// `base` at `factor` times its size and the given weight.
 QFont scaledFont(const QFont& base, double factor, QFont::Weight weight = QFont::Normal);
+
+/// Gives a dialog this width and the height that its wrapped texts need at it; no smaller.
+void fitHeight(QDialog& dialog, int width);
 
 /// A surface with a thin border and rounded corners.
 class Card : public QFrame {

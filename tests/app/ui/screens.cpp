@@ -219,6 +219,8 @@ class Screens : public QObject {
         "An image was not classified: the connection broke in round 4 of 8, and the line is long "
         "enough that it has to be elided at the right edge of the table.");
     Q_EMIT session.logged("debug", "Handshake in 3.1 ms");
+    window.activateWindow();
+    QVERIFY(QTest::qWaitForWindowActive(&window));
     QTest::keyClick(&window, Qt::Key_2, Qt::ControlModifier);
     save(window, "24-log");
     QTest::keyClick(&window, Qt::Key_1, Qt::ControlModifier);
