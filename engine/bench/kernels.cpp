@@ -1,0 +1,190 @@
+#include "engine/bench/kernels.h"
+
+#include <algorithm>
+#include <cstdio>
+#include <ctime>
+#include <functional>
+#include <limits>
+
+#include "engine/bench/networks.h"
+#include "engine/kernels/elementwise.h"
+#include "engine/kernels/packed.h"
+#include "engine/protocol/honeybadger.h"
+#include "engine/random/random.h"
+
+namespace pillarbox::bench {
+
+namespace {
+
+using kernels::Method;
+using nlohmann::json;
+
+double threadSeconds() {
+  timespec time{};
+  clock_gettime(CLOCK_THREAD_CPUTIME_ID, &time);
+  return static_cast<double>(time.tv_sec) + 1e-9 * static_cast<double>(time.tv_nsec);
+}
+
+/// The fastest of as many runs as fit `budget` seconds, and of one at least.
+double fastest(double budget, const std::function<void()>& run) {
+  double best = std::numeric_limits<double>::infinity();
+  const double end = threadSeconds() + budget;
+  do {
+    const double start = threadSeconds();
+    run();
+    best = std::min(best, threadSeconds() - start);
+  } while (threadSeconds() < end);
+  return best;
+}
+
+class Data {
+ public:
+  Data() : m_expander(random::Seed{}, 0) {}
+  SecureVector<std::uint64_t> words(std::size_t count) {
+    SecureVector<std::uint64_t> result(count);
+    m_expander.fill(result);
+    return result;
+  }
+  std::vector<std::int32_t> weights(std::size_t count) {
+    std::vector<std::int32_t> result(count);
+    const auto random = words(count);
+    for (std::size_t i = 0; i < count; ++i) {
+      result[i] = static_cast<std::int32_t>(random[i] & 0x1fff) - 4096;
+    }
+    return result;
+  }
+
+ private:
+  random::Expander m_expander;  // of a fixed seed: measurements need no secrets
+};
+
+json measureLayer(const models::LinearOp& op, const std::vector<Method>& methods, double seconds,
+                  Data& data) {
+  const auto weights = data.weights(op.weightCount());
+  const auto in = data.words(op.in.size());
+  SecureVector<std::uint64_t> out(op.out.size());
+  json result = {{"shape", shapeText(op)}, {"multiply_adds", multiplyAdds(op)}};
+  for (const Method method : methods) {
+    kernels::Workspace workspace;
+    const kernels::PackedWeights packed(op, weights, method);
+    const auto scratch = workspace.bytes(packed.scratchBytes());
+    packed.apply(in, scratch, out);  // touch the memory
+    result["seconds"][kernels::methodName(method)] =
+        fastest(seconds, [&] { packed.apply(in, scratch, out); });
+  }
+  return result;
+}
+
+/// Nanoseconds a value of what surrounds the linear maps, on tensors of 2^15 values (a chunk).
+json measureElementwise(double seconds, Data& data) {
+  constexpr std::size_t kCount = std::size_t{1} << 15;
+  models::Polynomial polynomial;  // a degree-4 fit of ReLU
+  polynomial.coefficients = {322, 512, 160, 0, -3};
+  const auto opening = data.words(kCount), mask = data.words(kCount), more = data.words(kCount);
+  SecureVector<std::uint64_t> out = data.words(kCount);
+  std::vector<SecureVector<std::uint64_t>> shares;
+  std::vector<const U128*> powers;
+  for (std::uint32_t k = 0; k < polynomial.degree(); ++k) {
+    shares.push_back(data.words(2 * kCount));
+    powers.push_back(reinterpret_cast<const U128*>(shares.back().data()));
+  }
+  const std::vector<std::int64_t> bias(64, 12345);
+  json result = json::array();
+  const auto measure = [&](const char* name, double bytes, const std::function<void()>& run) {
+    const double time = fastest(seconds, run);
+    result.push_back({{"operation", name},
+                      {"nanoseconds_a_value", 1e9 * time / kCount},
+                      {"gigabytes_a_second", 1e-9 * bytes * kCount / time}});
+  };
+  protocol::HoneyBadger vectors(polynomial, 12), scalars(polynomial, 12);
+  scalars.useScalar();
+  measure("HoneyBadger degree 4, engine", 80,
+          [&] { vectors.evaluateEngine(opening, powers, out); });
+  measure("HoneyBadger degree 4, client", 80,
+          [&] { vectors.evaluateClient(opening, powers, out); });
+  measure("HoneyBadger degree 4, engine, scalar", 80,
+          [&] { scalars.evaluateEngine(opening, powers, out); });
+  measure("bias, masks and truncation", 32,
+          [&] { kernels::finishShare(out, mask, bias, 12, more); });
+  measure("shortcut", 24, [&] { kernels::addScaled(4096, mask, out); });
+  random::Expander expander(random::Seed{}, 1);
+  measure("expanding a seed", 8, [&] { expander.fill(out); });
+  return result;
+}
+
+std::string format(const char* pattern, auto... values) {
+  char text[256];
+  std::snprintf(text, sizeof text, pattern, values...);
+  return text;
+}
+
+}  // namespace
+
+json measureKernels(const KernelOptions& options) {
+  const std::vector<Method> methods =
+      options.methods.empty() ? kernels::availableMethods() : options.methods;
+  Data data;
+  json result = {{"linear", json::array()}, {"networks", json::array()}};
+  for (const Method method : methods) result["methods"].push_back(kernels::methodName(method));
+  for (const Network& network : networks()) {
+    if (!options.networks.empty() && std::find(options.networks.begin(), options.networks.end(),
+                                               network.name) == options.networks.end()) {
+      continue;
+    }
+    json sum = {{"network", network.name},
+                {"multiply_adds", network.multiplyAdds()},
+                {"activations", network.activations},
+                {"seconds", json::object()}};
+    for (const Layer& layer : network.layers) {
+      json measured = measureLayer(layer.op, methods, options.seconds, data);
+      measured["network"] = network.name;
+      measured["count"] = layer.count;
+      for (const auto& [method, seconds] : measured["seconds"].items()) {
+        sum["seconds"][method] =
+            sum["seconds"].value(method, 0.0) + layer.count * seconds.get<double>();
+      }
+      result["linear"].push_back(std::move(measured));
+    }
+    result["networks"].push_back(std::move(sum));
+  }
+  result["elementwise"] = measureElementwise(options.seconds, data);
+  return result;
+}
+
+std::string kernelTable(const json& result) {
+  const auto& methods = result["methods"];
+  std::string text = format("%-10s %-22s %5s %9s", "network", "layer", "count", "MMAC");
+  for (const auto& method : methods) text += format(" %9s", method.get<std::string>().c_str());
+  text += "   GMAC/s\n";
+  for (const auto& layer : result["linear"]) {
+    const double work = layer["multiply_adds"].get<double>();
+    text +=
+        format("%-10s %-22s %5d %9.1f", layer["network"].get<std::string>().c_str(),
+               layer["shape"].get<std::string>().c_str(), layer["count"].get<int>(), 1e-6 * work);
+    for (const auto& method : methods) {
+      text += format(" %9.1f", 1e-9 * work / layer["seconds"][method].get<double>());
+    }
+    text += "\n";
+  }
+  text += "\n" + format("%-10s %9s %12s", "network", "MMAC", "activations");
+  for (const auto& method : methods) text += format(" %9s", method.get<std::string>().c_str());
+  text += "   ms, linear layers of one inference\n";
+  for (const auto& network : result["networks"]) {
+    text += format("%-10s %9.1f %12llu", network["network"].get<std::string>().c_str(),
+                   1e-6 * network["multiply_adds"].get<double>(),
+                   network["activations"].get<unsigned long long>());
+    for (const auto& method : methods) {
+      text += format(" %9.2f", 1e3 * network["seconds"][method].get<double>());
+    }
+    text += "\n";
+  }
+  text += "\n" + format("%-38s %10s %8s\n", "operation", "ns/value", "GB/s");
+  for (const auto& row : result["elementwise"]) {
+    text +=
+        format("%-38s %10.2f %8.2f\n", row["operation"].get<std::string>().c_str(),
+               row["nanoseconds_a_value"].get<double>(), row["gigabytes_a_second"].get<double>());
+  }
+  return text;
+}
+
+}  // namespace pillarbox::bench

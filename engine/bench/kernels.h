@@ -1,0 +1,27 @@
+// `pillarbox-bench kernels`: how fast this machine does what an inference is made of.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include <nlohmann/json.hpp>
+
+#include "engine/kernels/linear.h"
+
+namespace pillarbox::bench {
+
+struct KernelOptions {
+  std::vector<std::string> networks;     ///< names; empty: all
+  std::vector<kernels::Method> methods;  ///< empty: all that are available
+  double seconds = 0.05;                 ///< spent on each measurement, at least one run
+};
+
+/// Measures on one thread, in processor time of that thread (so that other load on the machine
+/// disturbs little), the fastest of several runs, uniform inputs, uniform 13-bit weights, weights
+/// packed beforehand. Result: {"linear": [...], "networks": [...], "elementwise": [...]}.
+nlohmann::json measureKernels(const KernelOptions& options);
+
+/// The same as a table.
+std::string kernelTable(const nlohmann::json& result);
+
+}  // namespace pillarbox::bench
