@@ -483,6 +483,7 @@ class Importer {
       PILLARBOX_TRY(importNode(*m_boundNodes.back(), &scope, at.name, depth + 1));
     }
     for (int i = 0; i < at.node->output_size(); ++i) {
+      if (at.node->output(i).empty()) continue;  // an output that the caller does not want
       const auto found = scope.find(function.output(i));
       if (found == scope.end()) {
         return formatError(at.where + ": no node of its function computes the output '" +

@@ -19,7 +19,9 @@ namespace pillarbox::models {
 namespace {
 
 /// Visits in one stage's walk. More than any real stage; bounds time and recursion on hostile ones.
-constexpr std::size_t kMaxVisits = 1024;
+constexpr std::size_t kMaxVisits = 600;
+/// Additions of all poolings: their response to a bias is computed window by window.
+constexpr std::uint64_t kMaxPoolAdditions = std::uint64_t{1} << 32;
 
 /// Real value = integer / (2^bits * divisor).
 struct Scale {
@@ -60,6 +62,7 @@ struct Totals {
   std::uint64_t ops = 0;
   std::uint64_t elements = 0;
   std::uint64_t weights = 0;
+  std::uint64_t poolAdditions = 0;
 };
 
 class StageBuilder {
@@ -254,6 +257,14 @@ class StageBuilder {
     if (input.scale.divisor > (std::uint64_t{1} << 20) / window) {
       return unsupported("Node " + quoted(node.name) +
                          ": the pooling windows in front of it multiply to more than 2^20.");
+    }
+    // Both factors are bounded: no overflow.
+    m_totals->poolAdditions += node.out.size() * window;
+    if (m_totals->poolAdditions > kMaxPoolAdditions) {
+      return Error{ErrorCode::Exhausted, "The network's poolings take more than " +
+                                             std::to_string(kMaxPoolAdditions) +
+                                             " additions, at node " + quoted(node.name) +
+                                             ". Use smaller windows or larger strides."};
     }
     const auto twos = static_cast<std::uint32_t>(std::countr_zero(window));
     PILLARBOX_ASSIGN(Handle handle, append(windowOp(node, OpKind::SumPool), {reference(input)}));

@@ -58,6 +58,24 @@ void TestModelFactory::paperModels() {
   QCOMPARE(static_cast<int>(loaded.model.stages.size()), stages);
   QCOMPARE(static_cast<int>(loaded.weights.weights.size()), weighted);
   QCOMPARE(static_cast<qulonglong>(loaded.model.activationCount()), activations);
+  // The limits leave room, as their comment says.
+  using pillarbox::models::Limits;
+  QVERIFY(4 * serialize(loaded.model).size() < Limits::kMaxDescriptionBytes);
+  QVERIFY(4 * loaded.model.weightCount() < Limits::kMaxWeights);
+  std::uint64_t elements = 0;
+  std::uint64_t multiplications = 0;
+  for (const Stage& stage : loaded.model.stages) {
+    for (const auto& op : stage.ops) {
+      elements += op.out.size();
+      QVERIFY(4 * op.out.size() < Limits::kMaxTensorElements);
+      if (op.kind == OpKind::Convolution) {
+        multiplications += op.weightCount() * op.out.height * op.out.width;
+      }
+    }
+  }
+  QVERIFY(4 * elements < Limits::kMaxTotalElements);
+  QVERIFY(4 * multiplications < Limits::kMaxMultiplications);
+  QVERIFY(multiplications > 1'000'000);
 }
 
 QTEST_GUILESS_MAIN(TestModelFactory)

@@ -556,6 +556,15 @@ const std::vector<Refusal>& refusals() {
          s.file().mutable_functions(0)->set_output(0, "z");
          return s.file();
        }},
+      {"poolings that take for ever",
+       ErrorCode::Exhausted,
+       {"AveragePool", "additions"},
+       [] {
+         OnnxBuilder b(Shape{1, 2048, 2048}, 1);
+         const std::string x = b.conv(b.input(), 1, Window::square(1));
+         const std::string y = b.averagePool(x, Window::square(1024, 1, 512));
+         return b.finish(b.gemm(b.flatten(b.averagePool(y, Window::square(1024, 512))), 5));
+       }},
       {"huge padding", ErrorCode::Unsupported, {"pads"}, changed([](Small& s) {
          OnnxBuilder::setInts(s.builder.node(s.conv), "pads",
                               {std::numeric_limits<std::int64_t>::max(), 0, 0, 0});
