@@ -1,0 +1,113 @@
+// Configuration: one typed table a program.
+//
+// Every setting of a program is one row: key, type, range, where the value goes. The same rows read
+// the TOML file, check it (check-config: every mistake, with file and line) and know the defaults,
+// so that none of these can disagree with another. Command-line flags are applied after the file.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <functional>
+#include <string>
+#include <variant>
+#include <vector>
+
+#include "engine/core/result.h"
+
+namespace pillarbox::service {
+
+/// HOST:PORT; an IPv6 address stands in brackets.
+struct HostPort {
+  std::string host;
+  std::uint16_t port = 0;
+  std::string text() const;
+  bool operator==(const HostPort&) const = default;
+};
+/// @param allowZero  port 0: let the system choose (listen addresses only)
+/// Errors: InvalidArgument, with an example.
+Result<HostPort> parseHostPort(const std::string& text, bool allowZero = false);
+
+/// True for 127.0.0.0/8, ::1 and localhost.
+bool isLoopback(const std::string& host);
+
+struct IntegerTarget {
+  std::int64_t* value;
+  std::int64_t least, most;
+};
+struct PathTarget {
+  std::string* value;  ///< relative paths are taken from the file's folder
+};
+struct PathListTarget {
+  std::vector<std::string>* value;
+};
+using Target =
+    std::variant<std::string*, bool*, IntegerTarget, PathTarget, PathListTarget>;
+
+struct Setting {
+  std::string key;  ///< with its table: "limits.max_sessions"
+  Target target;
+  /// Checks a string's form; not called for other types.
+  std::function<Status(const std::string&)> check;
+};
+
+/// One mistake in a file; line 0 where it belongs to no line.
+struct ConfigurationProblem {
+  std::uint32_t line = 0;
+  std::string message;
+};
+/// "FILE:LINE: message".
+std::string describe(const std::filesystem::path& file, const ConfigurationProblem& problem);
+
+/// Reads the file into the targets; settings it does not mention keep their values. Returns every
+/// problem found (unknown keys, wrong types, values out of range); none: the file is good.
+std::vector<ConfigurationProblem> readConfiguration(const std::filesystem::path& file,
+                                                    const std::vector<Setting>& settings);
+
+/// What `pillarbox-engine serve` needs to know.
+struct EngineConfiguration {
+  std::vector<std::string> models;
+  std::string listen;
+  std::string offline = "dealer";
+  std::string dealer;
+  std::string trustDealer;  ///< SHA-256; empty: the pin, or first use on loopback
+  bool trustDealerOnFirstUse = false;
+  bool allowInsecureFirstParty = false;
+  std::string stateDir;
+  std::string logLevel = "info";
+  std::string logFormat = "text";
+  std::int64_t drainSeconds = 10;
+  std::int64_t maxSessions = 64;
+  std::int64_t setsPerSession = 8;
+  std::int64_t setMemoryMib = 4096;      ///< correlation sets of all sessions together
+  std::int64_t inferencesPerMinute = 0;  ///< a session; 0: no quota
+  std::int64_t handshakeSeconds = 10;
+  std::int64_t idleSeconds = 300;
+  std::int64_t networkSeconds = 30;  ///< without progress inside a message or an inference
+
+  std::vector<Setting> settings();
+  /// Rules that concern several settings at once. Errors: InvalidArgument.
+  Status validate() const;
+};
+
+/// What `pillarbox-dealer serve` needs to know.
+struct DealerConfiguration {
+  std::string listen;
+  std::string stateDir;
+  std::string logLevel = "info";
+  std::string logFormat = "text";
+  std::int64_t drainSeconds = 10;
+  std::int64_t maxConnections = 256;
+  std::int64_t maxModels = 64;          ///< of all engines together
+  std::int64_t maxModelsPerEngine = 16;
+  std::int64_t maxSessions = 4096;      ///< registered by all engines together
+  std::int64_t modelMemoryMib = 4096;   ///< weight masks of all models together
+  std::int64_t dealingThreads = 2;      ///< sets dealt at the same time
+  std::int64_t handshakeSeconds = 10;
+  std::int64_t idleSeconds = 300;
+  std::int64_t networkSeconds = 30;
+
+  std::vector<Setting> settings();
+  Status validate() const;
+};
+
+}  // namespace pillarbox::service
