@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <stdexcept>
 
+#include "net/text.h"
+
 #ifndef PILLARBOX_VERSION
 #define PILLARBOX_VERSION "unknown"
 #endif
@@ -11,54 +13,20 @@ namespace pillarbox::net {
 
 std::string softwareName() { return "Pillarbox " PILLARBOX_VERSION; }
 
-std::string printable(const std::string& text, std::size_t maxBytes) {
-  // Length of the UTF-8 sequence at `i`, or 0 where there is no valid one.
-  const auto sequence = [&text](std::size_t i) -> std::size_t {
-    const auto byte = [&text](std::size_t k) {
-      return k < text.size() ? static_cast<unsigned char>(text[k]) : 0u;
-    };
-    const unsigned first = byte(i);
-    if (first >= 0x20 && first < 0x7f) return 1;
-    std::size_t length = 0;
-    if (first >= 0xc3 && first <= 0xdf) length = 2;  // from U+00C0: no C1 control characters
-    if (first >= 0xe0 && first <= 0xef) length = 3;
-    if (first >= 0xf0 && first <= 0xf4) length = 4;
-    for (std::size_t k = 1; k < length; ++k) {
-      if ((byte(i + k) & 0xc0u) != 0x80u) return 0;
+Error errorOf(const proto::Declined& declined, const std::string& peer) {
+  ErrorCode code = ErrorCode::Refused;
+  for (int value = 0; value <= static_cast<int>(ErrorCode::Internal); ++value) {
+    if (declined.code() == toString(static_cast<ErrorCode>(value))) {
+      code = static_cast<ErrorCode>(value);
     }
-    if (first == 0xe0 && byte(i + 1) < 0xa0) return 0;
-    if (first == 0xed && byte(i + 1) > 0x9f) return 0;
-    if (first == 0xf0 && byte(i + 1) < 0x90) return 0;
-    if (first == 0xf4 && byte(i + 1) > 0x8f) return 0;
-    // Line and paragraph separators and the bidirectional overrides.
-    if (first == 0xe2 && byte(i + 1) == 0x80 && byte(i + 2) >= 0xa8 && byte(i + 2) <= 0xae)
-      return 0;
-    return length;
-  };
-  std::string result;
-  for (std::size_t i = 0; i < text.size();) {
-    const std::size_t length = sequence(i);
-    const std::size_t step = std::max<std::size_t>(length, 1);
-    if (result.size() + step > maxBytes) return result + "...";
-    if (length == 0) {
-      result += '?';
-    } else {
-      result.append(text, i, length);
-    }
-    i += step;
   }
-  return result;
-}
-
-Error errorOf(std::uint32_t code, const std::string& message) {
-  const bool known = code <= static_cast<std::uint32_t>(ErrorCode::Internal);
-  return Error{known ? static_cast<ErrorCode>(code) : ErrorCode::Internal, printable(message)};
+  return Error{code, peer + " says: " + sanitizeForDisplay(declined.message(), kMaxFailureText)};
 }
 
 proto::Declined declinedBy(const Error& error) {
   proto::Declined declined;
-  declined.set_code(static_cast<std::uint32_t>(error.code));
-  declined.set_message(error.message);
+  declined.set_code(toString(error.code));
+  declined.set_message(sanitizeForDisplay(error.message, kMaxFailureText));
   return declined;
 }
 

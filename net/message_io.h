@@ -50,12 +50,8 @@ Result<Message> receiveMessage(Channel& channel, std::size_t maxBytes = kMaxMess
   return message;
 }
 
-/// A peer's text, safe to print: control characters and bytes beyond ASCII that are not UTF-8
-/// become '?', and no more than `maxBytes` are kept.
-std::string printable(const std::string& text, std::size_t maxBytes = 300);
-
-/// What a Declined message or a Failure says, with unknown codes read as Internal.
-Error errorOf(std::uint32_t code, const std::string& message);
+/// What a Declined message says, prefixed by who said it, its text sanitised.
+Error errorOf(const proto::Declined& declined, const std::string& peer);
 proto::Declined declinedBy(const Error& error);
 
 /// Writes a stream of exactly `total` words in frames of kStreamChunkWords.

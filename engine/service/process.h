@@ -1,0 +1,25 @@
+// What a service does as a process: signals, readiness, core dumps, a place for its identity.
+#pragma once
+
+#include <filesystem>
+#include <string>
+
+#include "engine/core/result.h"
+
+namespace pillarbox::service {
+
+/// Core dumps and ptrace off (masks and seeds are in memory), SIGPIPE ignored. Call first in main.
+void hardenProcess();
+
+/// Blocks SIGTERM and SIGINT in this thread and all that it starts; waitForStop() takes them.
+/// Call before the first thread.
+void blockStopSignals();
+
+/// Waits for SIGTERM or SIGINT. Returns its name.
+std::string waitForStop();
+
+/// Tells systemd ("READY=1", "STOPPING=1", "STATUS=..."), where $NOTIFY_SOCKET names its socket;
+/// does nothing elsewhere. Source: sd_notify(3).
+void notifySystemd(const std::string& state);
+
+}  // namespace pillarbox::service

@@ -1,0 +1,344 @@
+#include "engine/service/session.h"
+
+#include <algorithm>
+#include <cstring>
+#include <exception>
+
+#include "engine/random/random.h"
+#include "engine/service/log.h"
+#include "net/message_io.h"
+#include "net/text.h"
+
+namespace pillarbox::service {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+using net::proto::ToClient;
+using net::proto::ToEngine;
+
+/// The longest message a client has reason to send: none holds more than a hash.
+constexpr std::size_t kMaxRequestBytes = 4096;
+
+double secondsSince(Clock::time_point start) {
+  return std::chrono::duration<double>(Clock::now() - start).count();
+}
+
+std::chrono::milliseconds seconds(std::int64_t count) { return std::chrono::seconds(count); }
+
+std::string bytesOf(std::span<const std::uint8_t> bytes) {
+  return std::string(reinterpret_cast<const char*>(bytes.data()), bytes.size());
+}
+
+Error protocolError(const std::string& message) { return {ErrorCode::Protocol, message}; }
+
+}  // namespace
+
+Session::Session(EngineContext& context, std::uint64_t id,
+                 std::unique_ptr<net::Transport> transport)
+    : m_context(context), m_id(id), m_channel(std::move(transport)) {}
+
+Session::~Session() = default;
+
+void Session::run() noexcept {
+  const auto start = Clock::now();
+  Status status;
+  try {
+    status = serve();
+  } catch (const std::exception& exception) {
+    status = Error{ErrorCode::Internal, std::string("a fault of the engine: ") + exception.what()};
+  } catch (...) {
+    status = Error{ErrorCode::Internal, "a fault of the engine"};
+  }
+  try {
+    if (!status.ok()) {
+      // What happened inside the engine is for its log; the client learns that it was no fault of
+      // its own.
+      m_channel.sendFailure(status.error().code == ErrorCode::Internal
+                                ? Error{ErrorCode::Internal, "the engine failed; see its log"}
+                                : status.error());
+    }
+    {
+      const std::lock_guard lock(m_mutex);
+      m_phase = Phase::Ended;
+    }
+    m_channel.cancel();
+    m_bank.clear();
+    m_correlations.reset();
+    logEnd(status, secondsSince(start));
+  } catch (...) {
+    // Logging failed: there is nobody left to tell.
+  }
+}
+
+void Session::drain() noexcept {
+  const std::lock_guard lock(m_mutex);
+  m_draining = true;
+  if (m_phase == Phase::Inference || m_phase == Phase::Ended) return;
+  if (m_phase == Phase::Idle) {
+    m_channel.sendFailure({ErrorCode::Closed, "the engine is shutting down"});
+  }
+  m_channel.cancel();
+}
+
+void Session::cancel() noexcept { m_channel.cancel(); }
+
+Status Session::enter(Phase phase) {
+  const std::lock_guard lock(m_mutex);
+  m_phase = phase;
+  if (m_draining) return Error{ErrorCode::Closed, "the engine is shutting down"};
+  return {};
+}
+
+Status Session::serve() {
+  m_channel.setTimeout(seconds(m_context.configuration.handshakeSeconds));
+  if (m_refused) return m_refusal;
+  PILLARBOX_TRY(welcome());
+  logEvent(LogLevel::Info, "session_start",
+           {{"session", m_id}, {"peer", m_channel.peer()}, {"software", m_software}});
+  for (;;) {
+    PILLARBOX_TRY(enter(Phase::Idle));
+    m_channel.setTimeout(seconds(m_context.configuration.idleSeconds));
+    PILLARBOX_ASSIGN(const ToEngine request,
+                     net::receiveMessage<ToEngine>(m_channel, kMaxRequestBytes));
+    if (request.has_goodbye()) return {};
+    PILLARBOX_TRY(enter(request.has_start_inference() ? Phase::Inference : Phase::Busy));
+    m_channel.setTimeout(seconds(m_context.configuration.networkSeconds));
+    PILLARBOX_TRY(handle(request));
+  }
+}
+
+Status Session::welcome() {
+  PILLARBOX_ASSIGN(const ToEngine request,
+                   net::receiveMessage<ToEngine>(m_channel, kMaxRequestBytes));
+  if (!request.has_hello()) return protocolError("the client did not begin with Hello");
+  m_software = net::sanitizeForDisplay(request.hello().software(), 64);
+  if (request.hello().protocol_version() != net::kProtocolVersion) {
+    return Error{ErrorCode::Version,
+                 "the client speaks protocol version " +
+                     std::to_string(request.hello().protocol_version()) + ", this engine " +
+                     std::to_string(net::kProtocolVersion) +
+                     "; install the same version of Pillarbox on both sides"};
+  }
+  PILLARBOX_TRY(random::systemRandom(m_token));
+  ToClient reply;
+  net::proto::Welcome& welcome = *reply.mutable_welcome();
+  welcome.set_protocol_version(net::kProtocolVersion);
+  welcome.set_software(net::softwareName());
+  welcome.set_offline_mode(static_cast<std::uint32_t>(m_context.correlations->mode()));
+  welcome.set_token(bytesOf(m_token));
+  welcome.set_max_sets(static_cast<std::uint32_t>(m_context.configuration.setsPerSession));
+  for (const auto& model : m_context.models) {
+    net::proto::ModelEntry& entry = *welcome.add_models();
+    entry.set_name(model->description().name);
+    entry.set_hash(bytesOf(model->hash()));
+  }
+  return net::sendMessage(m_channel, reply);
+}
+
+Status Session::handle(const ToEngine& request) {
+  switch (request.message_case()) {
+    case ToEngine::kPing: {
+      ToClient reply;
+      reply.mutable_pong();
+      return net::sendMessage(m_channel, reply);
+    }
+    case ToEngine::kOpenModel:
+      return openModel(request.open_model());
+    case ToEngine::kFetchMaskedWeights:
+      return fetchMaskedWeights(request.fetch_masked_weights());
+    case ToEngine::kPrepareSet:
+      return prepareSet(request.prepare_set().index());
+    case ToEngine::kSetUpload:
+      return receiveSet(request.set_upload().index());
+    case ToEngine::kStartInference:
+      return infer(request.start_inference().index());
+    case ToEngine::kHello:
+    case ToEngine::kGoodbye:
+    case ToEngine::MESSAGE_NOT_SET:
+      break;
+  }
+  return protocolError("the client sent a message that has no place here");
+}
+
+Status Session::decline(const Error& error) {
+  logError(LogLevel::Warning, "request_declined", error,
+           {{"session", m_id}, {"peer", m_channel.peer()}});
+  ToClient reply;
+  *reply.mutable_declined() = net::declinedBy(error);
+  return net::sendMessage(m_channel, reply);
+}
+
+Status Session::openModel(const net::proto::OpenModel& request) {
+  const auto found =
+      std::find_if(m_context.models.begin(), m_context.models.end(),
+                   [&](const auto& model) { return bytesOf(model->hash()) == request.hash(); });
+  if (found == m_context.models.end()) {
+    return Error{ErrorCode::NotFound,
+                 "this engine has no model with that description; it may have been replaced since "
+                 "you connected"};
+  }
+  // Sets made for another model are worthless; those for this one stay good when a client opens it
+  // again because the dealer came back.
+  if (m_model != *found) m_bank.clear();
+  m_model = *found;
+  m_correlations.reset();
+  auto opened = m_context.correlations->open(m_token, m_model);
+  if (!opened.ok()) return decline(opened.error());
+  m_correlations = std::move(opened).value();
+
+  const std::string description = models::serialize(m_model->description());
+  ToClient reply;
+  net::proto::ModelOpened& answer = *reply.mutable_model_opened();
+  answer.set_description_bytes(static_cast<std::uint32_t>(description.size()));
+  if (const auto dealing = m_correlations->dealing()) {
+    answer.set_mask_id(bytesOf(dealing->maskId));
+    answer.set_masked_weights_hash(bytesOf(dealing->maskedWeightsHash));
+    answer.mutable_dealer()->set_host(dealing->dealer.host);
+    answer.mutable_dealer()->set_port(dealing->dealer.port);
+    answer.mutable_dealer()->set_fingerprint(bytesOf(dealing->dealer.fingerprint));
+  }
+  PILLARBOX_TRY(net::sendMessage(m_channel, reply));
+  return m_channel.send(net::FrameKind::Bytes, std::as_bytes(std::span(description)));
+}
+
+Status Session::fetchMaskedWeights(const net::proto::FetchMaskedWeights& request) {
+  if (!m_correlations) return protocolError("the client has opened no model");
+  MaskId id{};
+  if (request.mask_id().size() != id.size()) return protocolError("a mask id has the wrong length");
+  std::memcpy(id.data(), request.mask_id().data(), id.size());
+  const auto weights = m_correlations->maskedWeights(id);
+  if (!weights.ok()) return decline(weights.error());
+  const std::uint64_t words = m_model->description().weightCount();
+  ToClient reply;
+  reply.mutable_masked_weights()->set_words(words);
+  PILLARBOX_TRY(net::sendMessage(m_channel, reply));
+  net::WordStreamWriter writer(m_channel, words);
+  return (*weights)->toWords([&writer](auto piece) { return writer.write(piece); });
+}
+
+Status Session::advanceIndex(std::uint64_t index) {
+  if (index <= m_uploadedIndex) {
+    return protocolError("correlation set " + std::to_string(index) +
+                         " was prepared before; indices must grow");
+  }
+  return {};
+}
+
+Status Session::prepareSet(std::uint64_t index) {
+  if (!m_correlations) return protocolError("the client has opened no model");
+  PILLARBOX_TRY(advanceIndex(index));
+  if (index <= m_dealtIndex) {
+    return protocolError("correlation set " + std::to_string(index) + " was dealt before");
+  }
+  m_dealtIndex = index;
+  if (bankIsFull()) {
+    return decline({ErrorCode::Exhausted, "this session has its full number of sets"});
+  }
+  const auto start = Clock::now();
+  const Status status = m_correlations->prepare(m_channel, index);
+  m_offlineSeconds += secondsSince(start);
+  if (!status.ok() && status.error().code == ErrorCode::Refused) return decline(status.error());
+  return status;
+}
+
+Status Session::receiveSet(std::uint64_t index) {
+  if (!m_correlations) return protocolError("the client has opened no model");
+  PILLARBOX_TRY(advanceIndex(index));
+  m_uploadedIndex = index;
+  const auto start = Clock::now();
+  const offline::OfflineCost cost = offline::offlineCost(m_model->description());
+  net::WordStreamReader reader(m_channel, cost.maskedOpeningWords);
+  // The words are on their way, whatever is wrong with the set: read them, keep nothing, and answer
+  // when the channel is in step again.
+  const auto refuse = [&](const Error& error) -> Status {
+    PILLARBOX_TRY(reader.drain());
+    return decline(error);
+  };
+  if (bankIsFull()) {
+    return refuse({ErrorCode::Exhausted, "this session has its full number of sets"});
+  }
+  auto memory = m_context.setMemory->reserve(cost.engineMemoryBytes, "correlation sets");
+  if (!memory.ok()) return refuse(memory.error());
+  const auto seed = m_correlations->takeSeed(index);
+  if (!seed.ok()) return refuse(seed.error());
+  PILLARBOX_ASSIGN(auto set, offline::assembleEngineSet(
+                                 m_model->description(), index, *seed,
+                                 [&reader](auto piece) { return reader.read(piece); }));
+  m_bank.emplace(index, Prepared{std::move(set), std::move(memory).value()});
+  ++m_setsPrepared;
+  m_offlineSeconds += secondsSince(start);
+  ToClient reply;
+  reply.mutable_set_ready()->set_index(index);
+  return net::sendMessage(m_channel, reply);
+}
+
+bool Session::bankIsFull() const {
+  return m_bank.size() >= static_cast<std::size_t>(m_context.configuration.setsPerSession);
+}
+
+Status Session::infer(std::uint64_t index) {
+  if (!m_model) return protocolError("the client has opened no model");
+  const auto now = Clock::now();
+  if (m_context.configuration.inferencesPerMinute > 0) {
+    while (!m_recent.empty() && now - m_recent.front() > std::chrono::minutes(1)) {
+      m_recent.pop_front();
+    }
+    if (m_recent.size() >=
+        static_cast<std::size_t>(m_context.configuration.inferencesPerMinute)) {
+      return Error{ErrorCode::Exhausted,
+                   "this engine allows " +
+                       std::to_string(m_context.configuration.inferencesPerMinute) +
+                       " inferences a minute; connect again later"};
+    }
+    m_recent.push_back(now);
+  }
+  auto node = m_bank.extract(index);
+  if (node.empty()) {
+    return protocolError("there is no correlation set " + std::to_string(index) +
+                         ": it was used, burnt or never prepared");
+  }
+  const net::MeterReading before = m_channel.meter();
+  const Status status =
+      inference::runEngine(m_channel, *m_model, std::move(node.mapped().set));
+  const net::MeterReading after = m_channel.meter();
+  const double elapsed = secondsSince(now);
+  ++m_inferences;
+  const std::uint32_t rounds = net::roundsBetween(before, after);
+  m_onlineRounds += rounds;
+  m_onlineBytesSent += after.bytesSent - before.bytesSent;
+  m_onlineBytesReceived += after.bytesReceived - before.bytesReceived;
+  m_onlineSeconds += elapsed;
+  logEvent(status.ok() ? LogLevel::Info : LogLevel::Warning, "inference",
+           {{"session", m_id},
+            {"set", index},
+            {"result", status.ok() ? "ok" : toString(status.error().code)},
+            {"rounds", rounds},
+            {"bytes_sent", after.bytesSent - before.bytesSent},
+            {"bytes_received", after.bytesReceived - before.bytesReceived},
+            {"online_ms", elapsed * 1e3},
+            {"waited_ms", (after.waitedSeconds - before.waitedSeconds) * 1e3}});
+  return status;
+}
+
+void Session::logEnd(const Status& status, double seconds) const {
+  const net::MeterReading meter = m_channel.meter();
+  std::vector<LogField> fields = {{"session", m_id},
+                                  {"peer", m_channel.peer()},
+                                  {"model", m_model ? m_model->description().name : "none"},
+                                  {"result", status.ok() ? "ok" : toString(status.error().code)},
+                                  {"seconds", seconds},
+                                  {"sets", m_setsPrepared},
+                                  {"inferences", m_inferences},
+                                  {"rounds", m_onlineRounds},
+                                  {"online_bytes_sent", m_onlineBytesSent},
+                                  {"online_bytes_received", m_onlineBytesReceived},
+                                  {"offline_seconds", m_offlineSeconds},
+                                  {"online_seconds", m_onlineSeconds},
+                                  {"waited_seconds", meter.waitedSeconds},
+                                  {"bytes_sent", meter.bytesSent},
+                                  {"bytes_received", meter.bytesReceived}};
+  if (!status.ok()) fields.emplace_back("error", status.error().message);
+  logEvent(status.ok() ? LogLevel::Info : LogLevel::Warning, "session_end", fields);
+}
+
+}  // namespace pillarbox::service
