@@ -50,7 +50,7 @@ Status save(const std::filesystem::path& file, const std::vector<Pin>& pins) {
     document["pins"].push_back({{"kind", toString(pin.kind)},
                                 {"host", pin.host},
                                 {"port", pin.port},
-                                {"sha256", formatFingerprint(pin.fingerprint)},
+                                {"sha256", pin.fingerprint.text()},
                                 {"since", pin.since}});
   }
   return writePrivateFile(file, document.dump(2) + "\n");
@@ -61,35 +61,6 @@ bool isFor(const Pin& pin, PinKind kind, const std::string& host, std::uint16_t 
 }
 
 }  // namespace
-
-std::string formatFingerprint(const Fingerprint& fingerprint) {
-  static constexpr char kDigits[] = "0123456789ABCDEF";
-  std::string text;
-  for (const std::uint8_t byte : fingerprint) {
-    if (!text.empty()) text += ':';
-    text += kDigits[byte >> 4];
-    text += kDigits[byte & 15];
-  }
-  return text;
-}
-
-Result<Fingerprint> parseFingerprint(std::string_view text) {
-  const Error error{ErrorCode::InvalidArgument,
-                    "a fingerprint is the certificate's SHA-256: 64 hexadecimal digits, with or "
-                    "without colons"};
-  Fingerprint result{};
-  std::size_t digits = 0;
-  for (const char c : text) {
-    if (c == ':' || c == ' ') continue;
-    const auto byte = static_cast<unsigned char>(c);
-    if (!std::isxdigit(byte) || digits == 64) return error;
-    const int value = std::isdigit(byte) ? c - '0' : std::tolower(byte) - 'a' + 10;
-    result[digits / 2] = static_cast<std::uint8_t>(result[digits / 2] << 4 | value);
-    ++digits;
-  }
-  if (digits != 64) return error;
-  return result;
-}
 
 const char* toString(PinKind kind) { return kind == PinKind::Engine ? "engine" : "dealer"; }
 
@@ -126,7 +97,7 @@ Result<std::vector<Pin>> PinStore::list() const {
       return damaged;
     }
     const std::string kind = string("kind");
-    const auto fingerprint = parseFingerprint(string("sha256"));
+    const auto fingerprint = Fingerprint::parse(string("sha256"));
     if ((kind != "engine" && kind != "dealer") || string("host").empty() || !fingerprint.ok()) {
       return damaged;
     }

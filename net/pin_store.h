@@ -6,7 +6,6 @@
 // on purpose. Several programs may use one store: every change reads the file anew under a lock.
 #pragma once
 
-#include <array>
 #include <cstdint>
 #include <filesystem>
 #include <optional>
@@ -15,15 +14,9 @@
 #include <vector>
 
 #include "engine/core/result.h"
+#include "net/certificate.h"
 
 namespace pillarbox::net {
-
-using Fingerprint = std::array<std::uint8_t, 32>;  ///< SHA-256 of the certificate (DER)
-
-/// "AA:BB:..", upper case.
-std::string formatFingerprint(const Fingerprint& fingerprint);
-/// 64 hex digits of any case; colons and spaces between them are ignored. Errors: InvalidArgument.
-Result<Fingerprint> parseFingerprint(std::string_view text);
 
 enum class PinKind { Engine, Dealer };
 const char* toString(PinKind kind);  ///< "engine", "dealer"

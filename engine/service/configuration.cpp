@@ -1,11 +1,12 @@
 #include "engine/service/configuration.h"
 
 #include <algorithm>
-#include <charconv>
 #include <toml++/toml.h>
 #include <type_traits>
 
 #include "engine/core/files.h"
+#include "net/certificate.h"
+#include "net/endpoint.h"
 
 namespace pillarbox::service {
 namespace {
@@ -96,15 +97,8 @@ void walk(const fs::path& file, const toml::table& table, const std::string& pre
 }
 
 Status checkFingerprint(const std::string& text) {
-  std::size_t digits = 0;
-  for (const char c : text) {
-    if (c == ':' || c == ' ') continue;
-    if (!std::isxdigit(static_cast<unsigned char>(c))) digits = 65;
-    ++digits;
-  }
-  if (digits == 64 || text.empty()) return {};
-  return Error{ErrorCode::InvalidArgument,
-               "a fingerprint is the certificate's SHA-256: 64 hexadecimal digits"};
+  const auto parsed = net::Fingerprint::parse(text);
+  return parsed.ok() ? Status() : Status(parsed.error());
 }
 
 std::function<Status(const std::string&)> oneOf(std::vector<std::string> values) {
@@ -118,46 +112,19 @@ std::function<Status(const std::string&)> oneOf(std::vector<std::string> values)
   };
 }
 
-std::function<Status(const std::string&)> address(bool allowZero) {
-  return [allowZero](const std::string& text) -> Status {
-    const auto parsed = parseHostPort(text, allowZero);
-    return parsed.ok() ? Status() : Status(parsed.error());
-  };
+Status checkListenAddress(const std::string& text) {
+  const auto parsed = net::parseEndpoint(text);
+  return parsed.ok() ? Status() : Status(parsed.error());
+}
+
+Status checkDealerAddress(const std::string& text) {
+  const auto parsed = net::parseEndpoint(text, net::kDefaultDealerPort);
+  if (!parsed.ok()) return parsed.error();
+  if (parsed->port == 0) return Error{ErrorCode::InvalidArgument, "port 0 is no address to call"};
+  return {};
 }
 
 }  // namespace
-
-std::string HostPort::text() const {
-  const bool bracketed = host.find(':') != std::string::npos;
-  return (bracketed ? "[" + host + "]" : host) + ":" + std::to_string(port);
-}
-
-Result<HostPort> parseHostPort(const std::string& text, bool allowZero) {
-  const Error error{ErrorCode::InvalidArgument,
-                    "\"" + text + "\" is not an address; write HOST:PORT, for example "
-                                  "127.0.0.1:7120 or [::1]:7120"};
-  HostPort result;
-  const std::size_t colon = text.rfind(':');
-  if (colon == std::string::npos || colon == 0) return error;
-  result.host = text.substr(0, colon);
-  if (result.host.front() == '[') {
-    if (result.host.size() < 3 || result.host.back() != ']') return error;
-    result.host = result.host.substr(1, result.host.size() - 2);
-  } else if (result.host.find(':') != std::string::npos) {
-    return error;
-  }
-  const bool plain = std::none_of(result.host.begin(), result.host.end(), [](unsigned char c) {
-    return c <= ' ' || c == 0x7f || c == '/' || c == '"';
-  });
-  const char* const begin = text.data() + colon + 1;
-  const char* const end = text.data() + text.size();
-  const auto [stop, failure] = std::from_chars(begin, end, result.port);
-  if (!plain || result.host.size() > 255 || begin == end || failure != std::errc() || stop != end) {
-    return error;
-  }
-  if (result.port == 0 && !allowZero) return error;
-  return result;
-}
 
 bool isLoopback(const std::string& host) {
   return host == "localhost" || host == "::1" || host == "ip6-localhost" ||
@@ -189,11 +156,12 @@ std::vector<ConfigurationProblem> readConfiguration(const fs::path& file,
 std::vector<Setting> EngineConfiguration::settings() {
   return {
       {"models", PathListTarget{&models}, {}},
-      {"listen", &listen, address(true)},
+      {"listen", &listen, checkListenAddress},
       {"state_dir", PathTarget{&stateDir}, {}},
       {"drain_seconds", IntegerTarget{&drainSeconds, 0, 3600}, {}},
       {"offline.mode", &offline, oneOf({"dealer", "first-party"})},
-      {"offline.dealer", &dealer, address(false)},
+      {"offline.dealer", &dealer, checkDealerAddress},
+      {"offline.dealer_for_clients", &dealerForClients, checkDealerAddress},
       {"offline.trust_dealer", &trustDealer, checkFingerprint},
       {"offline.trust_dealer_on_first_use", &trustDealerOnFirstUse, {}},
       {"offline.allow_insecure_first_party", &allowInsecureFirstParty, {}},
@@ -233,7 +201,7 @@ Status EngineConfiguration::validate() const {
 
 std::vector<Setting> DealerConfiguration::settings() {
   return {
-      {"listen", &listen, address(true)},
+      {"listen", &listen, checkListenAddress},
       {"state_dir", PathTarget{&stateDir}, {}},
       {"drain_seconds", IntegerTarget{&drainSeconds, 0, 3600}, {}},
       {"dealing_threads", IntegerTarget{&dealingThreads, 1, 256}, {}},

@@ -16,17 +16,6 @@
 
 namespace pillarbox::service {
 
-/// HOST:PORT; an IPv6 address stands in brackets.
-struct HostPort {
-  std::string host;
-  std::uint16_t port = 0;
-  std::string text() const;
-  bool operator==(const HostPort&) const = default;
-};
-/// @param allowZero  port 0: let the system choose (listen addresses only)
-/// Errors: InvalidArgument, with an example.
-Result<HostPort> parseHostPort(const std::string& text, bool allowZero = false);
-
 /// True for 127.0.0.0/8, ::1 and localhost.
 bool isLoopback(const std::string& host);
 
@@ -69,6 +58,7 @@ struct EngineConfiguration {
   std::string listen;
   std::string offline = "dealer";
   std::string dealer;
+  std::string dealerForClients;  ///< where clients find it; empty: at the same address
   std::string trustDealer;  ///< SHA-256; empty: the pin, or first use on loopback
   bool trustDealerOnFirstUse = false;
   bool allowInsecureFirstParty = false;

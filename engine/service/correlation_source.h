@@ -18,8 +18,9 @@
 #include "engine/inference/executor.h"
 #include "engine/offline/correlation_set.h"
 #include "engine/offline/dealing.h"
+#include "net/certificate.h"
 #include "net/channel.h"
-#include "net/pin_store.h"
+#include "net/endpoint.h"
 
 namespace pillarbox::service {
 
@@ -28,9 +29,8 @@ using MaskId = std::array<std::uint8_t, 16>;
 
 /// Where clients find the dealer.
 struct DealerContact {
-  std::string host;
-  std::uint16_t port = 0;
-  net::Fingerprint fingerprint{};
+  net::Endpoint address;
+  net::Fingerprint fingerprint;
 };
 
 /// One session's share of a CorrelationSource. Used by the session's thread alone.

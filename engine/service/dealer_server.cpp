@@ -81,7 +81,6 @@ void DealerConnection::run() noexcept {
                                       ? Error{ErrorCode::Internal, "the dealer failed; see its log"}
                                       : status.error());
     }
-    m_line->channel.cancel();
     const net::MeterReading meter = m_line->channel.meter();
     std::vector<LogField> fields = {
         {"connection", m_id},
@@ -163,7 +162,9 @@ Status DealerConnection::serve() {
 
 Status DealerConnection::serveEngine() {
   net::Channel& channel = m_line->channel;
-  channel.setTimeout(seconds(m_state.m_configuration.idleSeconds));
+  // Engines say something at least every ten seconds; a push to one that does not read must not
+  // hold a client for longer than this either.
+  channel.setTimeout(seconds(m_state.m_configuration.networkSeconds));
   for (;;) {
     PILLARBOX_ASSIGN(const ToDealer request,
                      net::receiveMessage<ToDealer>(channel, kMaxRequestBytes));
@@ -357,8 +358,6 @@ Status DealerConnection::deal(const net::proto::RequestSet& request) {
                     "dealer may have been renewed"});
   }
 
-  DealerState::Turn turn(m_state);
-  auto start = Clock::now();
   PILLARBOX_ASSIGN(const random::Seed clientSeed, random::freshSeed());
   PILLARBOX_ASSIGN(const random::Seed engineSeed, random::freshSeed());
   {
@@ -372,12 +371,13 @@ Status DealerConnection::deal(const net::proto::RequestSet& request) {
     }
     if (!pushed.ok()) {
       engine->channel.cancel();
-      turn.giveBack();
       return decline({ErrorCode::Unreachable, "the engine does not answer the dealer"});
     }
   }
 
   // Dealt into a buffer while the turn is held, written while it is not.
+  DealerState::Turn turn(m_state);
+  auto start = Clock::now();
   const std::uint64_t words = offline::offlineCost(model->description).correctionWords;
   FromDealer answer;
   answer.mutable_set_dealt()->set_index(request.index());

@@ -61,7 +61,6 @@ void Session::run() noexcept {
       const std::lock_guard lock(m_mutex);
       m_phase = Phase::Ended;
     }
-    m_channel.cancel();
     m_bank.clear();
     m_correlations.reset();
     logEnd(status, secondsSince(start));
@@ -193,9 +192,9 @@ Status Session::openModel(const net::proto::OpenModel& request) {
   if (const auto dealing = m_correlations->dealing()) {
     answer.set_mask_id(bytesOf(dealing->maskId));
     answer.set_masked_weights_hash(bytesOf(dealing->maskedWeightsHash));
-    answer.mutable_dealer()->set_host(dealing->dealer.host);
-    answer.mutable_dealer()->set_port(dealing->dealer.port);
-    answer.mutable_dealer()->set_fingerprint(bytesOf(dealing->dealer.fingerprint));
+    answer.mutable_dealer()->set_host(dealing->dealer.address.host);
+    answer.mutable_dealer()->set_port(dealing->dealer.address.port);
+    answer.mutable_dealer()->set_fingerprint(bytesOf(dealing->dealer.fingerprint.bytes));
   }
   PILLARBOX_TRY(net::sendMessage(m_channel, reply));
   return m_channel.send(net::FrameKind::Bytes, std::as_bytes(std::span(description)));

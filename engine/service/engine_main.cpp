@@ -1,0 +1,221 @@
+// pillarbox-engine: holds the models, classifies images without seeing them.
+
+#include <CLI/CLI.hpp>
+#include <chrono>
+#include <iostream>
+
+#include "engine/core/files.h"
+#include "engine/service/connection_pool.h"
+#include "engine/service/dealer_link.h"
+#include "engine/service/log.h"
+#include "engine/service/process.h"
+#include "engine/service/service_commands.h"
+#include "engine/service/session.h"
+#include "models/onnx_reader.h"
+#include "net/message_io.h"
+
+namespace pillarbox::service {
+namespace {
+
+constexpr char kProgram[] = "pillarbox-engine";
+
+struct Flags {
+  std::string config;
+  std::vector<std::string> models;
+  std::string listen, offline, dealer, trustDealer, stateDir, readyFile;
+  bool trustDealerOnFirstUse = false;
+  bool allowInsecureFirstParty = false;
+};
+
+/// The file first, then what the command line says.
+Status configure(const Flags& flags, EngineConfiguration& configuration) {
+  if (!flags.config.empty()) {
+    const auto problems = readConfiguration(flags.config, configuration.settings());
+    if (!problems.empty()) {
+      return Error{ErrorCode::InvalidArgument, describe(flags.config, problems.front())};
+    }
+  }
+  if (!flags.models.empty()) configuration.models = flags.models;
+  if (!flags.listen.empty()) configuration.listen = flags.listen;
+  if (!flags.offline.empty()) configuration.offline = flags.offline;
+  if (!flags.dealer.empty()) configuration.dealer = flags.dealer;
+  if (!flags.trustDealer.empty()) configuration.trustDealer = flags.trustDealer;
+  if (!flags.stateDir.empty()) configuration.stateDir = flags.stateDir;
+  configuration.trustDealerOnFirstUse |= flags.trustDealerOnFirstUse;
+  configuration.allowInsecureFirstParty |= flags.allowInsecureFirstParty;
+  return configuration.validate();
+}
+
+Result<std::vector<std::shared_ptr<const inference::EngineModel>>> loadModels(
+    const std::vector<std::string>& files) {
+  std::vector<std::shared_ptr<const inference::EngineModel>> models;
+  for (const std::string& file : files) {
+    PILLARBOX_ASSIGN(auto loaded, models::loadOnnx(std::filesystem::path(file)));
+    auto model = std::make_shared<const inference::EngineModel>(std::move(loaded.model),
+                                                                std::move(loaded.weights));
+    for (const auto& other : models) {
+      if (other->hash() == model->hash()) {
+        return Error{ErrorCode::InvalidArgument,
+                     file + " has the same public description as another model; clients could not "
+                            "tell them apart"};
+      }
+    }
+    logEvent(LogLevel::Info, "model_loaded",
+             {{"file", file},
+              {"model", model->description().name},
+              {"hash", models::toHex(model->hash())},
+              {"rounds", model->description().stages.size()},
+              {"activations", model->description().activationCount()},
+              {"weights", model->description().weightCount()}});
+    models.push_back(std::move(model));
+  }
+  return models;
+}
+
+Result<std::unique_ptr<CorrelationSource>> makeSource(const EngineContext& context,
+                                                      const std::filesystem::path& stateDir,
+                                                      const net::Endpoint& listen) {
+  const EngineConfiguration& configuration = context.configuration;
+  if (configuration.offline == "first-party") {
+    logEvent(LogLevel::Warning, "insecure_first_party",
+             {{"meaning", "this engine makes the clients' masks and could read every image"}});
+    return std::unique_ptr<CorrelationSource>(std::make_unique<FirstPartySource>());
+  }
+  DealerLink::Options options;
+  PILLARBOX_ASSIGN(options.address,
+                   net::parseEndpoint(configuration.dealer, net::kDefaultDealerPort));
+  if (!configuration.dealerForClients.empty()) {
+    PILLARBOX_ASSIGN(options.addressForClients, net::parseEndpoint(configuration.dealerForClients,
+                                                                   net::kDefaultDealerPort));
+  } else if (isLoopback(options.address.host) && !isLoopback(listen.host)) {
+    logEvent(LogLevel::Warning, "dealer_on_loopback",
+             {{"meaning",
+               "clients on other machines cannot reach the dealer at this address; set "
+               "offline.dealer_for_clients"}});
+  }
+  if (!configuration.trustDealer.empty()) {
+    PILLARBOX_ASSIGN(options.trust, net::Fingerprint::parse(configuration.trustDealer));
+  }
+  options.trustOnFirstUse = configuration.trustDealerOnFirstUse;
+  options.stateDirectory = stateDir;
+  options.networkTimeout = std::chrono::seconds(configuration.networkSeconds);
+  return std::unique_ptr<CorrelationSource>(
+      std::make_unique<DealerLink>(std::move(options), context.models));
+}
+
+Status serve(const Flags& flags) {
+  EngineContext context;
+  PILLARBOX_TRY(configure(flags, context.configuration));
+  const EngineConfiguration& configuration = context.configuration;
+  startLog(configuration.logLevel, configuration.logFormat);
+  blockStopSignals();
+
+  PILLARBOX_ASSIGN(const auto stateDir, stateDirectory(configuration.stateDir));
+  PILLARBOX_ASSIGN(const net::Endpoint listen, net::parseEndpoint(configuration.listen));
+  PILLARBOX_ASSIGN(context.models, loadModels(configuration.models));
+  PILLARBOX_ASSIGN(net::Identity identity, loadOrCreateIdentity(stateDir, kProgram));
+  context.setMemory = std::make_unique<MemoryBudget>(
+      static_cast<std::uint64_t>(configuration.setMemoryMib) << 20);
+  PILLARBOX_ASSIGN(context.correlations, makeSource(context, stateDir, listen));
+
+  ConnectionPool<Session> sessions(
+      static_cast<std::size_t>(configuration.maxSessions),
+      [&context](std::uint64_t id, std::unique_ptr<net::Transport> transport) {
+        return std::make_unique<Session>(context, id, std::move(transport));
+      });
+  net::ListenOptions options{listen, identity};
+  options.handshakeTimeout = std::chrono::seconds(configuration.handshakeSeconds);
+  PILLARBOX_ASSIGN(
+      const auto listener,
+      net::TlsListener::start(
+          std::move(options),
+          [&sessions](std::unique_ptr<net::TlsTransport> transport) {
+            sessions.add(std::move(transport));
+          },
+          [](const std::string& peer, const Error& error) {
+            logError(LogLevel::Info, "handshake_failed", error, {{"peer", peer}});
+          }));
+  PILLARBOX_TRY(announceReady(*listener, identity, flags.readyFile));
+
+  const std::string signal = waitForStop();
+  logEvent(LogLevel::Info, "stopping", {{"signal", signal}, {"sessions", sessions.running()}});
+  notifySystemd("STOPPING=1");
+  listener->stop();
+  sessions.shutDown(std::chrono::seconds(configuration.drainSeconds));
+  context.correlations->stop();
+  logEvent(LogLevel::Info, "stopped");
+  return {};
+}
+
+int run(int argc, char** argv) {
+  CLI::App app("Pillarbox engine: classifies images that it cannot see.", kProgram);
+  app.set_version_flag("--version", net::softwareName());
+  app.require_subcommand(1);
+  app.footer(
+      "Exit codes: 0 done, 1 failed (the reason is one sentence on stderr), other: wrong usage.");
+
+  Flags flags;
+  CLI::App& serveCommand = *app.add_subcommand("serve", "Load models and serve clients");
+  serveCommand.add_option("--model", flags.models, "Model file (ONNX); may be given several times")
+      ->type_name("FILE.onnx");
+  serveCommand.add_option("--listen", flags.listen, "Where to listen; port 0 picks a free one")
+      ->type_name("HOST:PORT");
+  serveCommand.add_option("--config", flags.config, "Configuration file; flags win over it")
+      ->type_name("FILE.toml");
+  serveCommand.add_option("--offline", flags.offline, "Who makes the correlations")
+      ->check(CLI::IsMember({"dealer", "first-party"}));
+  serveCommand.add_option("--dealer", flags.dealer, "Where pillarbox-dealer is")
+      ->type_name("HOST:PORT");
+  serveCommand
+      .add_option("--trust-dealer", flags.trustDealer,
+                  "SHA-256 fingerprint of the dealer's certificate")
+      ->type_name("SHA256");
+  serveCommand.add_flag("--trust-dealer-on-first-use", flags.trustDealerOnFirstUse,
+                        "Pin the dealer's certificate at first contact (a dealer on loopback is "
+                        "pinned without this)");
+  serveCommand.add_flag("--allow-insecure-first-party", flags.allowInsecureFirstParty,
+                        "Allow --offline first-party, in which this engine could read the images");
+  serveCommand
+      .add_option("--ready-file", flags.readyFile, "Write the listening line here when ready")
+      ->type_name("PATH");
+  serveCommand.add_option("--state-dir", flags.stateDir, "Folder of certificate, key and pins")
+      ->type_name("DIR");
+
+  std::string stateDir, configFile;
+  int days = net::kDefaultCertificateDays;
+  bool force = false;
+  CLI::App& generateCommand =
+      *app.add_subcommand("generate-cert", "Make a key and a certificate; print its fingerprint");
+  generateCommand.add_option("--state-dir", stateDir, "Folder to write to")->type_name("DIR");
+  generateCommand.add_option("--days", days, "Days until it expires")->check(CLI::Range(1, 36500));
+  generateCommand.add_flag("--force", force, "Replace an existing certificate");
+  CLI::App& fingerprint =
+      *app.add_subcommand("fingerprint", "Print the certificate's SHA-256 fingerprint");
+  fingerprint.add_option("--state-dir", stateDir, "Folder of the certificate")->type_name("DIR");
+  CLI::App& checkCommand = *app.add_subcommand("check-config", "Check a configuration file");
+  checkCommand.add_option("FILE", configFile, "Configuration file")->required();
+
+  CLI11_PARSE(app, argc, argv);
+  if (generateCommand.parsed()) return generateCertificateCommand(stateDir, kProgram, days, force);
+  if (fingerprint.parsed()) return fingerprintCommand(stateDir);
+  if (checkCommand.parsed()) {
+    EngineConfiguration configuration;
+    return checkConfigCommand(configFile, configuration.settings(),
+                              [&configuration] { return configuration.validate(); });
+  }
+  const Status status = serve(flags);
+  return status.ok() ? kExitOk : fail(kProgram, status.error());
+}
+
+}  // namespace
+}  // namespace pillarbox::service
+
+int main(int argc, char** argv) {
+  pillarbox::service::hardenProcess();
+  try {
+    return pillarbox::service::run(argc, argv);
+  } catch (const std::exception& exception) {
+    std::cerr << "pillarbox-engine: " << exception.what() << std::endl;
+    return pillarbox::service::kExitFailure;
+  }
+}
