@@ -5,6 +5,7 @@
 #include <iostream>
 
 #include "engine/core/files.h"
+#include "engine/core/hardening.h"
 #include "engine/service/connection_pool.h"
 #include "engine/service/dealer_server.h"
 #include "engine/service/log.h"
@@ -83,7 +84,7 @@ int run(int argc, char** argv) {
   app.footer(
       "Run it where neither the engine's nor the clients' owner can look into it: together with "
       "either, it could undo the privacy of the other.\n"
-      "Exit codes: 0 done, 1 failed (the reason is one sentence on stderr), other: wrong usage.");
+      "Exit codes: 0 done, 1 failed (the reason is one sentence on stderr), 2 wrong usage.");
 
   Flags flags;
   CLI::App& serveCommand = *app.add_subcommand("serve", "Serve engines and clients");
@@ -111,7 +112,11 @@ int run(int argc, char** argv) {
   CLI::App& checkCommand = *app.add_subcommand("check-config", "Check a configuration file");
   checkCommand.add_option("FILE", configFile, "Configuration file")->required();
 
-  CLI11_PARSE(app, argc, argv);
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& error) {
+    return app.exit(error) == 0 ? kExitOk : kExitUsage;
+  }
   if (generateCommand.parsed()) return generateCertificateCommand(stateDir, kProgram, days, force);
   if (fingerprint.parsed()) return fingerprintCommand(stateDir);
   if (checkCommand.parsed()) {
@@ -127,7 +132,7 @@ int run(int argc, char** argv) {
 }  // namespace pillarbox::service
 
 int main(int argc, char** argv) {
-  pillarbox::service::hardenProcess();
+  pillarbox::hardenProcess();
   try {
     return pillarbox::service::run(argc, argv);
   } catch (const std::exception& exception) {

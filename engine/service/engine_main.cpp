@@ -5,6 +5,7 @@
 #include <iostream>
 
 #include "engine/core/files.h"
+#include "engine/core/hardening.h"
 #include "engine/service/connection_pool.h"
 #include "engine/service/dealer_link.h"
 #include "engine/service/log.h"
@@ -152,7 +153,7 @@ int run(int argc, char** argv) {
   app.set_version_flag("--version", net::softwareName());
   app.require_subcommand(1);
   app.footer(
-      "Exit codes: 0 done, 1 failed (the reason is one sentence on stderr), other: wrong usage.");
+      "Exit codes: 0 done, 1 failed (the reason is one sentence on stderr), 2 wrong usage.");
 
   Flags flags;
   CLI::App& serveCommand = *app.add_subcommand("serve", "Load models and serve clients");
@@ -195,7 +196,11 @@ int run(int argc, char** argv) {
   CLI::App& checkCommand = *app.add_subcommand("check-config", "Check a configuration file");
   checkCommand.add_option("FILE", configFile, "Configuration file")->required();
 
-  CLI11_PARSE(app, argc, argv);
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& error) {
+    return app.exit(error) == 0 ? kExitOk : kExitUsage;
+  }
   if (generateCommand.parsed()) return generateCertificateCommand(stateDir, kProgram, days, force);
   if (fingerprint.parsed()) return fingerprintCommand(stateDir);
   if (checkCommand.parsed()) {
@@ -211,7 +216,7 @@ int run(int argc, char** argv) {
 }  // namespace pillarbox::service
 
 int main(int argc, char** argv) {
-  pillarbox::service::hardenProcess();
+  pillarbox::hardenProcess();
   try {
     return pillarbox::service::run(argc, argv);
   } catch (const std::exception& exception) {

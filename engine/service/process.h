@@ -1,15 +1,9 @@
-// What a service does as a process: signals, readiness, core dumps, a place for its identity.
+// What a service does as a process: stop signals and readiness.
 #pragma once
 
-#include <filesystem>
 #include <string>
 
-#include "engine/core/result.h"
-
 namespace pillarbox::service {
-
-/// Core dumps and ptrace off (masks and seeds are in memory), SIGPIPE ignored. Call first in main.
-void hardenProcess();
 
 /// Blocks SIGTERM and SIGINT in this thread and all that it starts; waitForStop() takes them.
 /// Call before the first thread.

@@ -1,0 +1,163 @@
+// EngineSession: the client's side of one session, for programs without an event loop.
+//
+// Connects, checks the pin, opens a model, keeps a bank of correlation sets filled on a thread of
+// its own, and runs one inference at a time. Used as it is by the command line, and by
+// SessionController's worker for the desktop app. A session that broke stays broken: its sets are
+// gone, on both sides; connect a new one.
+#pragma once
+
+#include <atomic>
+#include <chrono>
+#include <condition_variable>
+#include <cstdint>
+#include <deque>
+#include <filesystem>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <span>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "app/client/correlation_provider.h"
+#include "app/client/session_line.h"
+#include "engine/core/result.h"
+#include "engine/inference/executor.h"
+#include "engine/offline/correlation_set.h"
+#include "models/description.h"
+#include "net/pin_store.h"
+#include "net/tls.h"
+
+namespace pillarbox::client {
+
+struct BankReading {
+  int ready = 0;
+  int target = 0;
+  double preparing = -1;  ///< fraction of the set in preparation; negative: none
+};
+
+struct SessionOptions {
+  net::Endpoint engine;
+  std::string model;  ///< name, or the beginning of its hash; empty: the engine's first
+
+  /// This certificate, or none (then it is pinned without asking).
+  std::optional<net::Fingerprint> trust;
+  /// First contact: whether to accept. Called on the connecting thread before anything was sent;
+  /// may take its time. Without it an unknown engine is Untrusted.
+  std::function<bool(const net::Fingerprint&)> ask;
+  /// Told of a changed certificate, before connect() fails with Untrusted.
+  std::function<void(const net::Fingerprint& pinned, const net::Fingerprint& presented)> onMismatch;
+
+  std::optional<net::Endpoint> dealer;          ///< instead of the one the engine names
+  std::optional<net::Fingerprint> trustDealer;  ///< instead of what the engine vouches for
+
+  std::filesystem::path stateDirectory;  ///< of the pin store
+  std::filesystem::path cacheDirectory;  ///< of masked weights; empty: no cache
+  int bankTarget = 1;
+  std::chrono::milliseconds networkTimeout{30000};
+  /// How long an inference waits while no set can be made (the dealer is away); zero: for ever.
+  std::chrono::milliseconds patience{30000};
+
+  /// On the preparation thread.
+  std::function<void(const BankReading&)> onBank;
+  /// Level ("debug", "info", "warning", "error") and line; from several threads.
+  std::function<void(const std::string& level, const std::string& line)> log;
+};
+
+/// What the session is with, fixed when connect() returns.
+struct SessionFacts {
+  std::string software;          ///< of the engine
+  std::string security;          ///< "TLS 1.3, ..."
+  net::Fingerprint fingerprint;  ///< of the engine's certificate
+  std::shared_ptr<const models::PublicModel> model;
+  models::Sha256 modelHash{};
+  offline::Mode mode = offline::Mode::Dealer;
+  bool insecure = false;
+  std::string trust;  ///< one line: who is trusted
+  int maxSets = 0;    ///< the engine's limit
+};
+
+struct Classification {
+  std::vector<double> probabilities;  ///< one a label
+  std::uint32_t rounds = 0;           ///< metered, as are the bytes
+  std::uint64_t bytesSent = 0, bytesReceived = 0;
+  double onlineSeconds = 0;  ///< from the set in hand and the pixels ready to the class known
+  std::uint64_t offlineBytesSent = 0, offlineBytesReceived = 0;  ///< of the set that was used
+  double offlineSeconds = 0;
+};
+
+class EngineSession {
+ public:
+  /// Connecting takes time: connect() blocks, cancel() of the same object ends it.
+  explicit EngineSession(SessionOptions options);
+  ~EngineSession();
+  EngineSession(const EngineSession&) = delete;
+  EngineSession& operator=(const EngineSession&) = delete;
+
+  /// Once. Pins a certificate that was accepted, opens the model, starts to prepare sets.
+  /// Errors: those of TlsConnector and PinStore; Version; NotFound (no such model); Protocol.
+  Status connect();
+  const SessionFacts& facts() const { return m_facts; }
+
+  /// Classifies; blocks. @param pixels  as of models::preprocess.
+  /// Errors: those of runClient; Cancelled; why no set could be made (after `patience`).
+  Result<Classification> classify(std::span<const float> pixels,
+                                  const inference::ProgressSink& progress = {});
+  /// Ends a classify() that is waiting or running, or the next one if none is. An inference under
+  /// way cannot be taken back: its set is burnt and the session with it.
+  void cancelInference() noexcept;
+
+  /// Round-trip time in seconds, or nothing where the line is in use. Errors: those of the channel.
+  Result<std::optional<double>> ping();
+
+  void setBankTarget(int sets);
+  BankReading bank() const;
+  /// Why the session is over, if it is.
+  std::optional<Error> broken() const;
+
+  /// Ends everything; connect() and classify() return Cancelled. From any thread.
+  void cancel() noexcept;
+
+ private:
+  struct Ready {
+    offline::ClientSet set;
+    std::uint64_t bytesSent = 0, bytesReceived = 0;
+    double seconds = 0;
+  };
+
+  Status openConnection();
+  Status hello();
+  Result<OpenedModel> openModel(bool& declined);
+  Result<OpenedModel> openModelPatiently();
+  void prepareSets();
+  Result<Ready> prepareOne(std::uint64_t index);
+  Result<Ready> takeSet();
+  bool pause(std::chrono::milliseconds time);
+  void reportBank();
+  void log(const std::string& level, const std::string& line) const;
+
+  const SessionOptions m_options;
+  SessionFacts m_facts;
+  std::string m_token;
+  std::unique_ptr<SessionLine> m_line;
+  std::unique_ptr<CorrelationProvider> m_provider;
+
+  mutable std::mutex m_mutex;  ///< guards what follows
+  std::condition_variable m_changed;
+  std::unique_ptr<net::TlsConnector> m_connector;
+  bool m_cancelled = false;
+  bool m_cancelInference = false;
+  bool m_inferring = false;
+  int m_target = 1;
+  double m_preparing = -1;
+  std::deque<Ready> m_bank;
+  std::optional<Error> m_preparationError;  ///< the last attempt's
+  bool m_preparationHopeless = false;       ///< and it will not be tried again
+  std::chrono::steady_clock::time_point m_lastProgress;
+
+  std::thread m_preparer;
+};
+
+}  // namespace pillarbox::client
