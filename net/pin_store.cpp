@@ -124,7 +124,7 @@ Result<std::optional<Pin>> PinStore::find(PinKind kind, std::string_view host,
 }
 
 Status PinStore::add(PinKind kind, std::string_view host, std::uint16_t port,
-                     const Fingerprint& fingerprint) {
+                     const Fingerprint& fingerprint) const {
   PILLARBOX_TRY(makePrivateDirectory(m_directory));
   const FileLock lock(m_directory / "pins.lock");
   if (!lock.held()) {
@@ -142,7 +142,7 @@ Status PinStore::add(PinKind kind, std::string_view host, std::uint16_t port,
   return save(file(), pins);
 }
 
-Result<bool> PinStore::remove(PinKind kind, std::string_view host, std::uint16_t port) {
+Result<bool> PinStore::remove(PinKind kind, std::string_view host, std::uint16_t port) const {
   std::error_code error;
   if (!std::filesystem::exists(file(), error)) return false;
   const FileLock lock(m_directory / "pins.lock");

@@ -41,9 +41,9 @@ class PinStore {
 
   /// Pins a first contact. Errors: as list(), Io; Untrusted if another fingerprint is pinned there.
   Status add(PinKind kind, std::string_view host, std::uint16_t port,
-             const Fingerprint& fingerprint);
+             const Fingerprint& fingerprint) const;
   /// True where there was a pin. Errors: as list(), Io.
-  Result<bool> remove(PinKind kind, std::string_view host, std::uint16_t port);
+  Result<bool> remove(PinKind kind, std::string_view host, std::uint16_t port) const;
 
   std::filesystem::path file() const { return m_directory / "pins.json"; }
 

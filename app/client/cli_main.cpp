@@ -69,7 +69,9 @@ Result<SessionOptions> sessionOptions(const ConnectionFlags& flags) {
   SessionOptions options;
   PILLARBOX_ASSIGN(options.engine, net::parseEndpoint(flags.engine, net::kDefaultEnginePort));
   options.model = flags.model;
-  if (!flags.trust.empty()) PILLARBOX_ASSIGN(options.trust, net::Fingerprint::parse(flags.trust));
+  if (!flags.trust.empty()) {
+    PILLARBOX_ASSIGN(options.trust, net::Fingerprint::parse(flags.trust));
+  }
   if (!flags.dealer.empty()) {
     PILLARBOX_ASSIGN(options.dealer, net::parseEndpoint(flags.dealer, net::kDefaultDealerPort));
   }
@@ -159,8 +161,6 @@ void addCosts(Json& object, const Classification& result) {
   object["offline_bytes_received"] = result.offlineBytesReceived;
   object["offline_ms"] = result.offlineSeconds * 1e3;
 }
-
-std::string quoted(const std::string& text) { return dump(Json(text)); }
 
 int classify(const ConnectionFlags& flags, const std::vector<std::string>& images, int top,
              bool json) {

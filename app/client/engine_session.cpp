@@ -81,7 +81,6 @@ void EngineSession::cancel() noexcept {
 
 void EngineSession::cancelInference() noexcept {
   const std::lock_guard lock(m_mutex);
-  m_cancelInference = true;
   if (m_inferring) m_line->breakWith({ErrorCode::Cancelled, "the classification was cancelled"});
   m_changed.notify_all();
 }
@@ -314,6 +313,16 @@ BankReading EngineSession::bank() const {
   return {static_cast<int>(m_bank.size()), m_target, m_preparing};
 }
 
+std::optional<Error> EngineSession::preparationError() const {
+  const std::lock_guard lock(m_mutex);
+  return m_preparationError;
+}
+
+bool EngineSession::preparationIsHopeless() const {
+  const std::lock_guard lock(m_mutex);
+  return m_preparationHopeless;
+}
+
 std::optional<Error> EngineSession::broken() const {
   return m_line ? m_line->broken() : std::nullopt;
 }
@@ -427,13 +436,13 @@ Result<EngineSession::Ready> EngineSession::prepareOne(std::uint64_t index) {
                secondsSince(start)};
 }
 
-Result<EngineSession::Ready> EngineSession::takeSet() {
+Result<EngineSession::Ready> EngineSession::takeSet(
+    const std::function<bool()>& cancelled) {
   std::unique_lock lock(m_mutex);
   const auto start = Clock::now();
   for (;;) {
     if (m_cancelled) return ended();
-    if (m_cancelInference) {
-      m_cancelInference = false;
+    if (cancelled && cancelled()) {
       return Error{ErrorCode::Cancelled, "the classification was cancelled"};
     }
     if (const auto broken = m_line->broken()) return *broken;
@@ -453,8 +462,9 @@ Result<EngineSession::Ready> EngineSession::takeSet() {
 }
 
 Result<Classification> EngineSession::classify(std::span<const float> pixels,
-                                               const inference::ProgressSink& progress) {
-  auto ready = takeSet();
+                                               const inference::ProgressSink& progress,
+                                               const std::function<bool()>& cancelled) {
+  auto ready = takeSet(cancelled);
   if (!ready.ok()) return std::move(ready).error();
   reportBank();
   struct Done {
@@ -462,7 +472,6 @@ Result<Classification> EngineSession::classify(std::span<const float> pixels,
     ~Done() {
       const std::lock_guard lock(session.m_mutex);
       session.m_inferring = false;
-      session.m_cancelInference = false;
     }
   } const done{*this};
 
@@ -472,9 +481,21 @@ Result<Classification> EngineSession::classify(std::span<const float> pixels,
   const net::MeterReading before = channel.meter();
   ToEngine request;
   request.mutable_start_inference()->set_index(ready->set.index);
+  const auto fromStart = [&](const inference::StageProgress& stage) {
+    inference::StageProgress relative = stage;
+    relative.meter.bytesSent -= before.bytesSent;
+    relative.meter.bytesReceived -= before.bytesReceived;
+    relative.meter.framesSent -= before.framesSent;
+    relative.meter.framesReceived -= before.framesReceived;
+    relative.meter.depth -= before.depth;
+    relative.meter.waitedSeconds -= before.waitedSeconds;
+    progress(relative);
+  };
   const auto run = [&]() -> Result<inference::ClientOutcome> {
     PILLARBOX_TRY(net::sendMessage(channel, request));
-    return inference::runClient(channel, *m_facts.model, std::move(ready->set), pixels, progress);
+    return inference::runClient(channel, *m_facts.model, std::move(ready->set), pixels,
+                                progress ? inference::ProgressSink(fromStart)
+                                         : inference::ProgressSink());
   };
   auto outcome = run();
   if (!outcome.ok()) return m_line->breakWith(std::move(outcome).error());

@@ -103,10 +103,13 @@ class EngineSession {
 
   /// Classifies; blocks. @param pixels  as of models::preprocess.
   /// Errors: those of runClient; Cancelled; why no set could be made (after `patience`).
+  /// @param progress   the meter in it counts from the start of this inference
+  /// @param cancelled  looked at before the inference starts and while it waits for a set
   Result<Classification> classify(std::span<const float> pixels,
-                                  const inference::ProgressSink& progress = {});
-  /// Ends a classify() that is waiting or running, or the next one if none is. An inference under
-  /// way cannot be taken back: its set is burnt and the session with it.
+                                  const inference::ProgressSink& progress = {},
+                                  const std::function<bool()>& cancelled = {});
+  /// Ends a classify() that is waiting (its `cancelled` must say so by now) or running. An
+  /// inference under way cannot be taken back: its set is burnt and the session with it.
   void cancelInference() noexcept;
 
   /// Round-trip time in seconds, or nothing where the line is in use. Errors: those of the channel.
@@ -114,6 +117,10 @@ class EngineSession {
 
   void setBankTarget(int sets);
   BankReading bank() const;
+  /// Why no set could be made the last time it was tried; nothing once one was made.
+  std::optional<Error> preparationError() const;
+  /// True where it will not be tried again: the dealer's certificate has changed, for example.
+  bool preparationIsHopeless() const;
   /// Why the session is over, if it is.
   std::optional<Error> broken() const;
 
@@ -133,7 +140,7 @@ class EngineSession {
   Result<OpenedModel> openModelPatiently();
   void prepareSets();
   Result<Ready> prepareOne(std::uint64_t index);
-  Result<Ready> takeSet();
+  Result<Ready> takeSet(const std::function<bool()>& cancelled);
   bool pause(std::chrono::milliseconds time);
   void reportBank();
   void log(const std::string& level, const std::string& line) const;
@@ -148,7 +155,6 @@ class EngineSession {
   std::condition_variable m_changed;
   std::unique_ptr<net::TlsConnector> m_connector;
   bool m_cancelled = false;
-  bool m_cancelInference = false;
   bool m_inferring = false;
   int m_target = 1;
   double m_preparing = -1;
