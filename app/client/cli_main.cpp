@@ -173,7 +173,10 @@ int classify(const ConnectionFlags& flags, const std::vector<std::string>& image
   warnOf(session.facts());
 
   int exitCode = kExitOk;
+  int left = static_cast<int>(images.size());
   for (const std::string& file : images) {
+    session.setBankTarget(std::min(left, flags.sets));
+    --left;
     const auto image = loadImage(QFile::decodeName(file.c_str()));
     if (!image.ok()) {
       exitCode = fail({image.error().code, file + ": " + image.error().message});
@@ -279,6 +282,8 @@ int evaluate(const ConnectionFlags& flags, const std::string& source, const std:
     ProgressBar bar(count);
     for (std::size_t i = 0; i < count; ++i) {
       bar.show(i, correct);
+      session.setBankTarget(static_cast<int>(
+          std::min<std::size_t>(count - i, static_cast<std::size_t>(flags.sets))));
       const LabelledImage& labelled = set->images()[i];
       const auto work = [&]() -> Result<Classification> {
         PILLARBOX_ASSIGN(const QByteArray bytes, set->read(labelled));

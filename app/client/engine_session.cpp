@@ -20,6 +20,9 @@ using Priority = SessionLine::Priority;
 constexpr std::size_t kMaxWelcome = net::kMaxMessageBytes;
 constexpr std::size_t kMaxMessage = 4096;
 
+/// How long one step of preparing a set gives way to an inference.
+constexpr auto kYield = std::chrono::seconds(2);
+
 double secondsSince(Clock::time_point start) {
   return std::chrono::duration<double>(Clock::now() - start).count();
 }
@@ -44,7 +47,7 @@ Error ended() { return {ErrorCode::Cancelled, "the session was ended"}; }
 }  // namespace
 
 EngineSession::EngineSession(SessionOptions options)
-    : m_options(std::move(options)), m_target(std::max(1, m_options.bankTarget)) {}
+    : m_options(std::move(options)), m_target(std::max(0, m_options.bankTarget)) {}
 
 EngineSession::~EngineSession() {
   // Says goodbye where nothing is under way on the line; a set being uploaded is cut off.
@@ -301,7 +304,7 @@ bool EngineSession::pause(std::chrono::milliseconds time) {
 void EngineSession::setBankTarget(int sets) {
   {
     const std::lock_guard lock(m_mutex);
-    m_target = std::max(1, sets);
+    m_target = std::max(0, sets);
     if (m_facts.maxSets > 0) m_target = std::min(m_target, m_facts.maxSets);
     m_changed.notify_all();
   }
@@ -403,9 +406,12 @@ Result<EngineSession::Ready> EngineSession::prepareOne(std::uint64_t index) {
   const auto start = Clock::now();
   PILLARBOX_ASSIGN(AssembledSet assembled, m_provider->assemble(index, [this](double fraction) {
     {
-      const std::lock_guard lock(m_mutex);
+      std::unique_lock lock(m_mutex);
       m_preparing = fraction;
       m_lastProgress = Clock::now();
+      // The next set can wait, the image cannot: leave the processor to an inference that runs. Not
+      // for ever, so that whoever deals does not lose patience.
+      m_changed.wait_for(lock, kYield, [this] { return !m_inferring || m_cancelled; });
     }
     reportBank();
   }));
@@ -472,6 +478,7 @@ Result<Classification> EngineSession::classify(std::span<const float> pixels,
     ~Done() {
       const std::lock_guard lock(session.m_mutex);
       session.m_inferring = false;
+      session.m_changed.notify_all();
     }
   } const done{*this};
 

@@ -115,6 +115,7 @@ class EngineSession {
   /// Round-trip time in seconds, or nothing where the line is in use. Errors: those of the channel.
   Result<std::optional<double>> ping();
 
+  /// How many sets to keep ready; 0: prepare none.
   void setBankTarget(int sets);
   BankReading bank() const;
   /// Why no set could be made the last time it was tried; nothing once one was made.

@@ -93,7 +93,8 @@ void DealerConnection::run() noexcept {
         {"bytes_sent", meter.bytesSent},
         {"bytes_received", meter.bytesReceived}};
     if (!status.ok()) fields.emplace_back("error", status.error().message);
-    logEvent(status.ok() ? LogLevel::Info : LogLevel::Warning, "connection_end", fields);
+    const bool usual = status.ok() || status.error().code == ErrorCode::Closed;
+    logEvent(usual ? LogLevel::Info : LogLevel::Warning, "connection_end", fields);
   } catch (...) {
     // Logging failed: there is nobody left to tell.
   }

@@ -337,7 +337,8 @@ void Session::logEnd(const Status& status, double seconds) const {
                                   {"bytes_sent", meter.bytesSent},
                                   {"bytes_received", meter.bytesReceived}};
   if (!status.ok()) fields.emplace_back("error", status.error().message);
-  logEvent(status.ok() ? LogLevel::Info : LogLevel::Warning, "session_end", fields);
+  const bool usual = status.ok() || status.error().code == ErrorCode::Closed;
+  logEvent(usual ? LogLevel::Info : LogLevel::Warning, "session_end", fields);
 }
 
 }  // namespace pillarbox::service
