@@ -11,7 +11,9 @@
 
 namespace pillarbox::net {
 
-std::string softwareName() { return "Pillarbox " PILLARBOX_VERSION; }
+std::string softwareName() {
+  return "Pillarbox " PILLARBOX_VERSION;
+}
 
 Error errorOf(const proto::Declined& declined, const std::string& peer) {
   ErrorCode code = ErrorCode::Refused;

@@ -8,6 +8,7 @@
 #include <cctype>
 #include <cstring>
 #include <ctime>
+
 #include <nlohmann/json.hpp>
 
 #include "engine/core/files.h"
@@ -62,7 +63,9 @@ bool isFor(const Pin& pin, PinKind kind, const std::string& host, std::uint16_t 
 
 }  // namespace
 
-const char* toString(PinKind kind) { return kind == PinKind::Engine ? "engine" : "dealer"; }
+const char* toString(PinKind kind) {
+  return kind == PinKind::Engine ? "engine" : "dealer";
+}
 
 PinStore::PinStore(std::filesystem::path directory) : m_directory(std::move(directory)) {}
 
@@ -128,7 +131,8 @@ Status PinStore::add(PinKind kind, std::string_view host, std::uint16_t port,
   PILLARBOX_TRY(makePrivateDirectory(m_directory));
   const FileLock lock(m_directory / "pins.lock");
   if (!lock.held()) {
-    return Error{ErrorCode::Io, m_directory.string() + " cannot be written: " + std::strerror(errno)};
+    return Error{ErrorCode::Io,
+                 m_directory.string() + " cannot be written: " + std::strerror(errno)};
   }
   PILLARBOX_ASSIGN(auto pins, list());
   const std::string name = lower(host);
@@ -147,13 +151,13 @@ Result<bool> PinStore::remove(PinKind kind, std::string_view host, std::uint16_t
   if (!std::filesystem::exists(file(), error)) return false;
   const FileLock lock(m_directory / "pins.lock");
   if (!lock.held()) {
-    return Error{ErrorCode::Io, m_directory.string() + " cannot be written: " + std::strerror(errno)};
+    return Error{ErrorCode::Io,
+                 m_directory.string() + " cannot be written: " + std::strerror(errno)};
   }
   PILLARBOX_ASSIGN(auto pins, list());
   const std::string name = lower(host);
-  const auto gone = std::remove_if(pins.begin(), pins.end(), [&](const Pin& pin) {
-    return isFor(pin, kind, name, port);
-  });
+  const auto gone = std::remove_if(pins.begin(), pins.end(),
+                                   [&](const Pin& pin) { return isFor(pin, kind, name, port); });
   if (gone == pins.end()) return false;
   pins.erase(gone, pins.end());
   PILLARBOX_TRY(save(file(), pins));

@@ -5,17 +5,18 @@
 #include <sys/ioctl.h>
 #include <unistd.h>
 
-#include <CLI/CLI.hpp>
-#include <QCoreApplication>
-#include <QFile>
 #include <algorithm>
 #include <chrono>
 #include <cstdio>
 #include <iomanip>
 #include <iostream>
-#include <nlohmann/json.hpp>
 #include <numeric>
 #include <sstream>
+
+#include <CLI/CLI.hpp>
+#include <QCoreApplication>
+#include <QFile>
+#include <nlohmann/json.hpp>
 
 #include "app/client/engine_session.h"
 #include "app/client/image_loader.h"
@@ -166,17 +167,14 @@ int classify(const ConnectionFlags& flags, const std::vector<std::string>& image
              bool json) {
   auto options = sessionOptions(flags);
   if (!options.ok()) return fail(options.error());
-  options->bankTarget = std::clamp(static_cast<int>(images.size()), 1, flags.sets);
   EngineSession session(std::move(options).value());
   if (const Status status = session.connect(); !status.ok()) return fail(status.error());
   const models::PublicModel& model = *session.facts().model;
   warnOf(session.facts());
+  session.limitSets(images.size());
 
   int exitCode = kExitOk;
-  int left = static_cast<int>(images.size());
   for (const std::string& file : images) {
-    session.setBankTarget(std::min(left, flags.sets));
-    --left;
     const auto image = loadImage(QFile::decodeName(file.c_str()));
     if (!image.ok()) {
       exitCode = fail({image.error().code, file + ": " + image.error().message});
@@ -234,13 +232,11 @@ class ProgressBar {
     const bool known = ::ioctl(STDERR_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 0;
     const int columns = known ? size.ws_col : 80;
     const double seconds = std::chrono::duration<double>(now - m_start).count();
-    const double left = done == 0 ? 0
-                                  : seconds / static_cast<double>(done) *
-                                        static_cast<double>(m_total - done);
+    const double left =
+        done == 0 ? 0 : seconds / static_cast<double>(done) * static_cast<double>(m_total - done);
     std::string text = " " + std::to_string(done) + "/" + std::to_string(m_total);
     if (done > 0) {
-      text += "  " +
-              fixed(100.0 * static_cast<double>(correct) / static_cast<double>(done), 1) +
+      text += "  " + fixed(100.0 * static_cast<double>(correct) / static_cast<double>(done), 1) +
               "% right";
     }
     text += "  " + std::to_string(static_cast<int>(left + 0.5)) + " s left";
@@ -275,6 +271,7 @@ int evaluate(const ConnectionFlags& flags, const std::string& source, const std:
   if (!set.ok()) return fail(set.error());
   std::size_t count = set->images().size();
   if (limit > 0) count = std::min(count, limit);
+  session.limitSets(count);
 
   Classification total;
   std::size_t correct = 0;
@@ -282,8 +279,6 @@ int evaluate(const ConnectionFlags& flags, const std::string& source, const std:
     ProgressBar bar(count);
     for (std::size_t i = 0; i < count; ++i) {
       bar.show(i, correct);
-      session.setBankTarget(static_cast<int>(
-          std::min<std::size_t>(count - i, static_cast<std::size_t>(flags.sets))));
       const LabelledImage& labelled = set->images()[i];
       const auto work = [&]() -> Result<Classification> {
         PILLARBOX_ASSIGN(const QByteArray bytes, set->read(labelled));
@@ -319,10 +314,9 @@ int evaluate(const ConnectionFlags& flags, const std::string& source, const std:
     return kExitOk;
   }
   std::cout << correct << " of " << count << " right (" << fixed(100 * accuracy, 2) << "%)\n"
-            << "online:  " << total.rounds << " rounds, " << megabytes(total.bytesSent)
-            << " sent, " << megabytes(total.bytesReceived) << " received, "
-            << fixed(total.onlineSeconds, 2) << " s ("
-            << fixed(1e3 * total.onlineSeconds / static_cast<double>(count), 1)
+            << "online:  " << total.rounds << " rounds, " << megabytes(total.bytesSent) << " sent, "
+            << megabytes(total.bytesReceived) << " received, " << fixed(total.onlineSeconds, 2)
+            << " s (" << fixed(1e3 * total.onlineSeconds / static_cast<double>(count), 1)
             << " ms an image)\n"
             << "offline: " << megabytes(total.offlineBytesSent) << " sent, "
             << megabytes(total.offlineBytesReceived) << " received, "
@@ -348,10 +342,9 @@ int removePin(const std::string& stateDir, const std::string& address, bool deal
   const auto endpoint =
       net::parseEndpoint(address, dealer ? net::kDefaultDealerPort : net::kDefaultEnginePort);
   if (!endpoint.ok()) return fail(endpoint.error());
-  const auto removed =
-      net::PinStore(*directory)
-          .remove(dealer ? net::PinKind::Dealer : net::PinKind::Engine, endpoint->host,
-                  endpoint->port);
+  const auto removed = net::PinStore(*directory)
+                           .remove(dealer ? net::PinKind::Dealer : net::PinKind::Engine,
+                                   endpoint->host, endpoint->port);
   if (!removed.ok()) return fail(removed.error());
   if (!*removed) {
     return fail({ErrorCode::NotFound, "nothing is pinned for the " +
@@ -418,8 +411,9 @@ int run(int argc, char** argv) {
       ->type_name("DIR|ZIP");
   evaluateCommand.add_option("--split", split, "Which split, where there are splits")
       ->capture_default_str();
-  evaluateCommand.add_option("--limit", limit,
-                             "Only the first N, taken from the classes in turn (default: all)")
+  evaluateCommand
+      .add_option("--limit", limit,
+                  "Only the first N, taken from the classes in turn (default: all)")
       ->type_name("N");
   evaluateCommand.add_flag("--json", json, "End with one JSON object");
 

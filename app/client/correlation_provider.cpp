@@ -31,30 +31,30 @@ Result<AssembledSet> receiveSet(net::Channel& channel, const models::PublicModel
   result.maskedOpenings.reserve(cost.maskedOpeningWords);
   net::WordStreamReader reader(channel, cost.correctionWords);
   double reported = 0;
-  PILLARBOX_ASSIGN(
-      result.set,
-      offline::assembleClientSet(
-          model, maskedWeights, index, seed,
-          [&](std::span<std::uint64_t> words) -> Status {
-            PILLARBOX_TRY(reader.read(words));
-            const double done =
-                kDealtFraction * (1.0 - static_cast<double>(reader.left()) /
-                                            static_cast<double>(cost.correctionWords));
-            if (progress && done >= reported + 0.01) progress(reported = done);
-            return {};
-          },
-          [&](std::span<const std::uint64_t> words) -> Status {
-            result.maskedOpenings.insert(result.maskedOpenings.end(), words.begin(), words.end());
-            return {};
-          }));
+  PILLARBOX_ASSIGN(result.set, offline::assembleClientSet(
+                                   model, maskedWeights, index, seed,
+                                   [&](std::span<std::uint64_t> words) -> Status {
+                                     PILLARBOX_TRY(reader.read(words));
+                                     const double done =
+                                         kDealtFraction *
+                                         (1.0 - static_cast<double>(reader.left()) /
+                                                    static_cast<double>(cost.correctionWords));
+                                     if (progress && done >= reported + 0.01)
+                                       progress(reported = done);
+                                     return {};
+                                   },
+                                   [&](std::span<const std::uint64_t> words) -> Status {
+                                     result.maskedOpenings.insert(result.maskedOpenings.end(),
+                                                                  words.begin(), words.end());
+                                     return {};
+                                   }));
   return result;
 }
 
 }  // namespace
 
 Result<AssembledSet> FirstPartyProvider::assemble(std::uint64_t index, const Fraction& progress) {
-  PILLARBOX_ASSIGN(const SessionLine::Lease lease,
-                   m_line.lease(SessionLine::Priority::Background));
+  PILLARBOX_ASSIGN(const SessionLine::Lease lease, m_line.lease(SessionLine::Priority::Background));
   net::Channel& channel = lease.channel();
   const net::MeterReading before = channel.meter();
   bool declined = false;
@@ -161,8 +161,8 @@ Status DealerProvider::connect() {
   if (!pin) {
     const Status added = m_pins.add(net::PinKind::Dealer, where.host, where.port, expected);
     if (!added.ok() && m_options.log) {
-      m_options.log("warning", "the dealer's certificate could not be pinned: " +
-                                   added.error().message);
+      m_options.log("warning",
+                    "the dealer's certificate could not be pinned: " + added.error().message);
     }
   }
   const auto channel = std::make_shared<net::Channel>(std::move(transport));
@@ -199,8 +199,7 @@ Status DealerProvider::loadMaskedWeights() {
     m_loadedHash = model.maskedWeightsHash;
     return {};
   }
-  PILLARBOX_ASSIGN(const SessionLine::Lease lease,
-                   m_line.lease(SessionLine::Priority::Background));
+  PILLARBOX_ASSIGN(const SessionLine::Lease lease, m_line.lease(SessionLine::Priority::Background));
   net::Channel& channel = lease.channel();
   bool declined = false;
   const auto work = [&]() -> Result<offline::WideWeights> {

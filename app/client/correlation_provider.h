@@ -39,10 +39,10 @@ struct AssembledSet {
 struct OpenedModel {
   std::shared_ptr<const models::PublicModel> description;
   models::Sha256 hash{};
-  std::string maskId;                     ///< dealer mode; 16 bytes
-  models::Sha256 maskedWeightsHash{};     ///< dealer mode
-  std::optional<net::Endpoint> dealer;    ///< dealer mode
-  net::Fingerprint dealerFingerprint;     ///< dealer mode: as the engine pinned it
+  std::string maskId;                   ///< dealer mode; 16 bytes
+  models::Sha256 maskedWeightsHash{};   ///< dealer mode
+  std::optional<net::Endpoint> dealer;  ///< dealer mode
+  net::Fingerprint dealerFingerprint;   ///< dealer mode: as the engine pinned it
 };
 
 /// Fraction of a set that is done, 0..1.
@@ -85,7 +85,7 @@ class FirstPartyProvider : public CorrelationProvider {
 class DealerProvider : public CorrelationProvider {
  public:
   struct Options {
-    std::string token;  ///< of the session, from Welcome
+    std::string token;                            ///< of the session, from Welcome
     std::optional<net::Endpoint> dealer;          ///< overrides what the engine says
     std::optional<net::Fingerprint> trustDealer;  ///< overrides what the engine vouches for
     std::filesystem::path stateDirectory;         ///< of the pin store

@@ -42,12 +42,14 @@ Error outOfStep() {
   return {ErrorCode::Protocol, "the engine sent a message that has no place here"};
 }
 
-Error ended() { return {ErrorCode::Cancelled, "the session was ended"}; }
+Error ended() {
+  return {ErrorCode::Cancelled, "the session was ended"};
+}
 
 }  // namespace
 
 EngineSession::EngineSession(SessionOptions options)
-    : m_options(std::move(options)), m_target(std::max(0, m_options.bankTarget)) {}
+    : m_options(std::move(options)), m_target(std::max(1, m_options.bankTarget)) {}
 
 EngineSession::~EngineSession() {
   // Says goodbye where nothing is under way on the line; a set being uploaded is cut off.
@@ -59,7 +61,7 @@ EngineSession::~EngineSession() {
     {
       const std::lock_guard lock(m_mutex);
       m_cancelled = true;
-      if (m_provider) m_provider->cancel();
+      if (m_provider && m_preparing >= 0) m_provider->cancel();
       m_changed.notify_all();
     }
     if (m_preparer.joinable()) m_preparer.join();
@@ -124,8 +126,8 @@ Status EngineSession::openConnection() {
       if (m_options.onMismatch) m_options.onMismatch(pin->fingerprint, *presented);
       return Error{ErrorCode::Untrusted,
                    "the engine at " + net::toString(engine) +
-                       " shows another certificate than before: pinned " +
-                       pin->fingerprint.text() + ", now " + presented->text() +
+                       " shows another certificate than before: pinned " + pin->fingerprint.text() +
+                       ", now " + presented->text() +
                        "; if the change is known to be right, remove the old pin (pillarbox-cli "
                        "trust remove " +
                        net::toString(engine) + ")"};
@@ -160,11 +162,11 @@ Status EngineSession::hello() {
   const net::proto::Welcome& welcome = answer.welcome();
   m_facts.software = net::sanitizeForDisplay(welcome.software(), 64);
   if (welcome.protocol_version() != net::kProtocolVersion) {
-    return Error{ErrorCode::Version,
-                 "the engine (" + m_facts.software + ") speaks protocol version " +
-                     std::to_string(welcome.protocol_version()) + ", this program " +
-                     std::to_string(net::kProtocolVersion) +
-                     "; install the same version of Pillarbox on both sides"};
+    return Error{ErrorCode::Version, "the engine (" + m_facts.software +
+                                         ") speaks protocol version " +
+                                         std::to_string(welcome.protocol_version()) +
+                                         ", this program " + std::to_string(net::kProtocolVersion) +
+                                         "; install the same version of Pillarbox on both sides"};
   }
   m_token = welcome.token();
   m_facts.maxSets = static_cast<int>(std::clamp<std::uint32_t>(welcome.max_sets(), 1, 4096));
@@ -304,11 +306,17 @@ bool EngineSession::pause(std::chrono::milliseconds time) {
 void EngineSession::setBankTarget(int sets) {
   {
     const std::lock_guard lock(m_mutex);
-    m_target = std::max(0, sets);
+    m_target = std::max(1, sets);
     if (m_facts.maxSets > 0) m_target = std::min(m_target, m_facts.maxSets);
     m_changed.notify_all();
   }
   reportBank();
+}
+
+void EngineSession::limitSets(std::uint64_t sets) {
+  const std::lock_guard lock(m_mutex);
+  m_setsLeft = sets;
+  m_changed.notify_all();
 }
 
 BankReading EngineSession::bank() const {
@@ -342,7 +350,8 @@ void EngineSession::prepareSets() {
       std::unique_lock lock(m_mutex);
       // A reading, so that an inference that waits for its set also wakes this up.
       m_changed.wait(lock, [this] {
-        return m_cancelled || m_line->broken() || static_cast<int>(m_bank.size()) < m_target;
+        return m_cancelled || m_line->broken() ||
+               (static_cast<int>(m_bank.size()) < m_target && m_setsLeft > 0);
       });
       if (m_cancelled || m_line->broken()) break;
       m_preparing = 0;
@@ -359,6 +368,7 @@ void EngineSession::prepareSets() {
       {
         const std::lock_guard lock(m_mutex);
         m_bank.push_back(std::move(made).value());
+        --m_setsLeft;
         m_preparing = -1;
         m_preparationError.reset();
         m_changed.notify_all();
@@ -368,9 +378,8 @@ void EngineSession::prepareSets() {
       continue;
     }
     const Error error = made.error();
-    const bool hopeless =
-        error.code == ErrorCode::Untrusted || error.code == ErrorCode::Version ||
-        error.code == ErrorCode::Unsupported || error.code == ErrorCode::Internal;
+    const bool hopeless = error.code == ErrorCode::Untrusted || error.code == ErrorCode::Version ||
+                          error.code == ErrorCode::Unsupported || error.code == ErrorCode::Internal;
     {
       const std::lock_guard lock(m_mutex);
       m_preparing = -1;
@@ -436,14 +445,12 @@ Result<EngineSession::Ready> EngineSession::prepareOne(std::uint64_t index) {
   const Status uploaded = upload();
   if (!uploaded.ok()) return declined ? uploaded.error() : m_line->breakWith(uploaded.error());
   const net::MeterReading after = channel.meter();
-  return Ready{std::move(assembled.set),
-               assembled.bytesSent + (after.bytesSent - before.bytesSent),
+  return Ready{std::move(assembled.set), assembled.bytesSent + (after.bytesSent - before.bytesSent),
                assembled.bytesReceived + (after.bytesReceived - before.bytesReceived),
                secondsSince(start)};
 }
 
-Result<EngineSession::Ready> EngineSession::takeSet(
-    const std::function<bool()>& cancelled) {
+Result<EngineSession::Ready> EngineSession::takeSet(const std::function<bool()>& cancelled) {
   std::unique_lock lock(m_mutex);
   const auto start = Clock::now();
   for (;;) {
@@ -500,9 +507,9 @@ Result<Classification> EngineSession::classify(std::span<const float> pixels,
   };
   const auto run = [&]() -> Result<inference::ClientOutcome> {
     PILLARBOX_TRY(net::sendMessage(channel, request));
-    return inference::runClient(channel, *m_facts.model, std::move(ready->set), pixels,
-                                progress ? inference::ProgressSink(fromStart)
-                                         : inference::ProgressSink());
+    return inference::runClient(
+        channel, *m_facts.model, std::move(ready->set), pixels,
+        progress ? inference::ProgressSink(fromStart) : inference::ProgressSink());
   };
   auto outcome = run();
   if (!outcome.ok()) return m_line->breakWith(std::move(outcome).error());

@@ -115,8 +115,9 @@ class EngineSession {
   /// Round-trip time in seconds, or nothing where the line is in use. Errors: those of the channel.
   Result<std::optional<double>> ping();
 
-  /// How many sets to keep ready; 0: prepare none.
   void setBankTarget(int sets);
+  /// Prepare no more than this many sets in all (a program that knows how many images it has).
+  void limitSets(std::uint64_t sets);
   BankReading bank() const;
   /// Why no set could be made the last time it was tried; nothing once one was made.
   std::optional<Error> preparationError() const;
@@ -158,6 +159,7 @@ class EngineSession {
   bool m_cancelled = false;
   bool m_inferring = false;
   int m_target = 1;
+  std::uint64_t m_setsLeft = UINT64_MAX;  ///< that may still be prepared
   double m_preparing = -1;
   std::deque<Ready> m_bank;
   std::optional<Error> m_preparationError;  ///< the last attempt's

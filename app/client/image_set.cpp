@@ -6,6 +6,7 @@
 #include <map>
 #include <set>
 #include <system_error>
+
 #include <zip.h>
 
 #include "engine/core/files.h"
@@ -35,9 +36,8 @@ std::vector<std::string> components(const std::string& path) {
 }
 
 bool isImageName(const std::string& name) {
-  static const std::set<std::string> kExtensions = {".jpg", ".jpeg", ".png", ".bmp", ".gif",
-                                                    ".ppm", ".pgm",  ".pbm", ".webp", ".tif",
-                                                    ".tiff"};
+  static const std::set<std::string> kExtensions = {
+      ".jpg", ".jpeg", ".png", ".bmp", ".gif", ".ppm", ".pgm", ".pbm", ".webp", ".tif", ".tiff"};
   return kExtensions.contains(lower(fs::path(name).extension().string()));
 }
 
@@ -86,10 +86,12 @@ Result<std::vector<LabelledImage>> arrange(std::vector<Entry> entries, const std
   if (entries.empty()) return Error{ErrorCode::Format, source + " holds no images"};
   // A single folder around everything, as zips often have.
   while (entries.front().parts.size() > 2 &&
-         std::all_of(entries.begin(), entries.end(), [&](const Entry& entry) {
-           return entry.parts.size() == entries.front().parts.size() &&
-                  entry.parts.front() == entries.front().parts.front();
-         }) && entries.front().parts.front() != split) {
+         std::all_of(entries.begin(), entries.end(),
+                     [&](const Entry& entry) {
+                       return entry.parts.size() == entries.front().parts.size() &&
+                              entry.parts.front() == entries.front().parts.front();
+                     }) &&
+         entries.front().parts.front() != split) {
     for (Entry& entry : entries) entry.parts.erase(entry.parts.begin());
   }
   const std::size_t depth = entries.front().parts.size();

@@ -5,12 +5,13 @@
 // and then one of each class in turn, so that the first N of them are balanced for every N.
 #pragma once
 
-#include <QByteArray>
 #include <cstdint>
 #include <filesystem>
 #include <memory>
 #include <string>
 #include <vector>
+
+#include <QByteArray>
 
 #include "engine/core/result.h"
 

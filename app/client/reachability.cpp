@@ -26,8 +26,7 @@ int tryAddress(const addrinfo& address, int timeoutMs) {
     socklen_t size = sizeof error;
     if (count == 0) {
       error = ETIMEDOUT;
-    } else if (count < 0 ||
-               ::getsockopt(descriptor, SOL_SOCKET, SO_ERROR, &error, &size) != 0) {
+    } else if (count < 0 || ::getsockopt(descriptor, SOL_SOCKET, SO_ERROR, &error, &size) != 0) {
       error = errno;
     }
   }

@@ -1,6 +1,5 @@
 #include "app/client/session_controller.h"
 
-#include <QMetaObject>
 #include <algorithm>
 #include <atomic>
 #include <chrono>
@@ -11,6 +10,8 @@
 #include <optional>
 #include <thread>
 #include <vector>
+
+#include <QMetaObject>
 
 #include "app/client/engine_session.h"
 #include "app/client/reachability.h"
@@ -32,7 +33,9 @@ constexpr milliseconds kFirstPause{1000};
 constexpr milliseconds kLongestPause{15000};
 constexpr milliseconds kProbeTimeout{5000};
 
-QString text(const std::string& value) { return QString::fromStdString(value); }
+QString text(const std::string& value) {
+  return QString::fromStdString(value);
+}
 
 SessionError sessionError(const Error& error) {
   return {QString::fromLatin1(toString(error.code)), text(error.message)};
@@ -156,8 +159,8 @@ class SessionController::Worker {
   }
 
   void probe(const EngineAddress& address) {
-    // The lookup of a name cannot be interrupted, so nobody waits for this thread; the gate keeps it
-    // from an owner that is gone.
+    // The lookup of a name cannot be interrupted, so nobody waits for this thread; the gate keeps
+    // it from an owner that is gone.
     std::thread([address, gate = m_gate] {
       const auto time = tcpRoundTrip({address.host.toStdString(), address.port}, kProbeTimeout);
       const std::lock_guard lock(gate->mutex);
@@ -311,8 +314,7 @@ bool SessionController::Worker::askTrust(const EngineAddress& address,
   const TrustQuestion question{address, text(fingerprint.text())};
   post([owner = m_owner, question] { Q_EMIT owner->trustRequested(question); });
   std::unique_lock lock(m_mutex);
-  m_changed.wait(lock,
-                 [&] { return m_stopped || m_generation != generation || m_trustAnswer; });
+  m_changed.wait(lock, [&] { return m_stopped || m_generation != generation || m_trustAnswer; });
   const bool accepted = m_generation == generation && m_trustAnswer.value_or(false);
   m_trustAnswer.reset();
   return accepted;
@@ -352,7 +354,8 @@ SessionOptions SessionController::Worker::options(const EngineAddress& address,
 }
 
 void SessionController::Worker::stayConnected(const EngineAddress& address, quint64 generation) {
-  const QString where = text(net::toString(net::Endpoint{address.host.toStdString(), address.port}));
+  const QString where =
+      text(net::toString(net::Endpoint{address.host.toStdString(), address.port}));
   milliseconds wait = kFirstPause;
   bool again = false;
   for (;;) {
@@ -426,8 +429,9 @@ Error SessionController::Worker::serve(EngineSession& session, const EngineAddre
                                        quint64 generation) {
   post([owner = m_owner, info = modelInfo(session.facts())] { Q_EMIT owner->modelChanged(info); });
   log(QStringLiteral("info"),
-      text("connected to " + net::toString(net::Endpoint{address.host.toStdString(), address.port}) +
-           " (" + session.facts().software + ", " + session.facts().security + ")"));
+      text("connected to " +
+           net::toString(net::Endpoint{address.host.toStdString(), address.port}) + " (" +
+           session.facts().software + ", " + session.facts().security + ")"));
   if (session.facts().insecure) log(QStringLiteral("warning"), text(session.facts().trust));
   tellConnection(session, address, -1);
   tellBank(session.bank());
@@ -497,8 +501,7 @@ void SessionController::Worker::classifyOne(EngineSession& session, Job job) {
     post([owner = m_owner, told] { Q_EMIT owner->progressed(told); });
   };
   const auto work = [&]() -> Result<Classification> {
-    PILLARBOX_ASSIGN(const std::vector<float> pixels,
-                     pixelsOf(job.image, *session.facts().model));
+    PILLARBOX_ASSIGN(const std::vector<float> pixels, pixelsOf(job.image, *session.facts().model));
     return session.classify(pixels, progress, [this, id] { return m_cancelled == id; });
   };
   auto outcome = work();
@@ -508,8 +511,8 @@ void SessionController::Worker::classifyOne(EngineSession& session, Job job) {
     m_running = 0;
     // The engine went away while nobody looked: that is no fault of this image. It waits for the
     // next session, once.
-    if (!outcome.ok() && !cancelled && !moved && !job.retried &&
-        isPassing(outcome.error().code) && !m_stopped && m_wanted) {
+    if (!outcome.ok() && !cancelled && !moved && !job.retried && isPassing(outcome.error().code) &&
+        !m_stopped && m_wanted) {
       job.retried = true;
       m_jobs.push_front(std::move(job));
       return;
@@ -554,19 +557,29 @@ void SessionController::connectToEngine(const EngineAddress& address) {
   m_worker->connectTo(address);
 }
 
-void SessionController::disconnectFromEngine() { m_worker->disconnect(); }
+void SessionController::disconnectFromEngine() {
+  m_worker->disconnect();
+}
 
-void SessionController::answerTrust(bool accept) { m_worker->answerTrust(accept); }
+void SessionController::answerTrust(bool accept) {
+  m_worker->answerTrust(accept);
+}
 
 quint64 SessionController::classify(const QImage& image, const QString& imageName) {
   return m_worker->classify(image, imageName);
 }
 
-void SessionController::cancel(quint64 id) { m_worker->cancel(id); }
+void SessionController::cancel(quint64 id) {
+  m_worker->cancel(id);
+}
 
-void SessionController::setBankTarget(int sets) { m_worker->setBankTarget(sets); }
+void SessionController::setBankTarget(int sets) {
+  m_worker->setBankTarget(sets);
+}
 
-SessionState SessionController::state() const { return m_worker->state; }
+SessionState SessionController::state() const {
+  return m_worker->state;
+}
 
 QString SessionController::pinnedFingerprint(const QString& host, quint16 port) const {
   const auto pin = m_worker->pins().find(net::PinKind::Engine, host.trimmed().toStdString(), port);
@@ -583,6 +596,8 @@ bool SessionController::removePin(const QString& host, quint16 port) {
   return *removed;
 }
 
-void SessionController::probe(const EngineAddress& address) { m_worker->probe(address); }
+void SessionController::probe(const EngineAddress& address) {
+  m_worker->probe(address);
+}
 
 }  // namespace pillarbox::client

@@ -13,7 +13,9 @@ namespace {
 
 namespace fs = std::filesystem;
 
-std::string reason(int error) { return std::strerror(error); }
+std::string reason(int error) {
+  return std::strerror(error);
+}
 
 /// A variable that holds an absolute path, or nothing (the XDG rules: relative ones are ignored).
 fs::path pathVariable(const char* name) {
@@ -96,8 +98,7 @@ Result<std::string> readFile(const fs::path& path, std::size_t maxBytes) {
   for (;;) {
     const ssize_t count = ::read(file.number(), buffer, sizeof buffer);
     if (count < 0 && errno == EINTR) continue;
-    if (count < 0)
-      return Error{ErrorCode::Io, path.string() + " cannot be read: " + reason(errno)};
+    if (count < 0) return Error{ErrorCode::Io, path.string() + " cannot be read: " + reason(errno)};
     if (count == 0) return bytes;
     if (bytes.size() + static_cast<std::size_t>(count) > maxBytes) {
       return Error{ErrorCode::Exhausted,

@@ -2,6 +2,7 @@
 
 #include <bit>
 #include <memory>
+
 #include <openssl/evp.h>
 
 namespace pillarbox::offline {

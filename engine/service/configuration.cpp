@@ -1,8 +1,9 @@
 #include "engine/service/configuration.h"
 
 #include <algorithm>
-#include <toml++/toml.h>
 #include <type_traits>
+
+#include <toml++/toml.h>
 
 #include "engine/core/files.h"
 #include "net/certificate.h"
@@ -15,7 +16,9 @@ namespace fs = std::filesystem;
 
 constexpr std::size_t kMaxFileBytes = 1 << 20;
 
-std::uint32_t lineOf(const toml::node& node) { return node.source().begin.line; }
+std::uint32_t lineOf(const toml::node& node) {
+  return node.source().begin.line;
+}
 
 std::string fromFolder(const fs::path& file, const std::string& value) {
   if (value.empty() || fs::path(value).is_absolute()) return value;

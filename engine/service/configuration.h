@@ -29,8 +29,7 @@ struct PathTarget {
 struct PathListTarget {
   std::vector<std::string>* value;
 };
-using Target =
-    std::variant<std::string*, bool*, IntegerTarget, PathTarget, PathListTarget>;
+using Target = std::variant<std::string*, bool*, IntegerTarget, PathTarget, PathListTarget>;
 
 struct Setting {
   std::string key;  ///< with its table: "limits.max_sessions"
@@ -59,7 +58,7 @@ struct EngineConfiguration {
   std::string offline = "dealer";
   std::string dealer;
   std::string dealerForClients;  ///< where clients find it; empty: at the same address
-  std::string trustDealer;  ///< SHA-256; empty: the pin, or first use on loopback
+  std::string trustDealer;       ///< SHA-256; empty: the pin, or first use on loopback
   bool trustDealerOnFirstUse = false;
   bool allowInsecureFirstParty = false;
   std::string stateDir;
@@ -87,11 +86,11 @@ struct DealerConfiguration {
   std::string logFormat = "text";
   std::int64_t drainSeconds = 10;
   std::int64_t maxConnections = 256;
-  std::int64_t maxModels = 64;          ///< of all engines together
+  std::int64_t maxModels = 64;  ///< of all engines together
   std::int64_t maxModelsPerEngine = 16;
-  std::int64_t maxSessions = 4096;      ///< registered by all engines together
-  std::int64_t modelMemoryMib = 4096;   ///< weight masks of all models together
-  std::int64_t dealingThreads = 2;      ///< sets dealt at the same time
+  std::int64_t maxSessions = 4096;     ///< registered by all engines together
+  std::int64_t modelMemoryMib = 4096;  ///< weight masks of all models together
+  std::int64_t dealingThreads = 2;     ///< sets dealt at the same time
   std::int64_t handshakeSeconds = 10;
   std::int64_t idleSeconds = 300;
   std::int64_t networkSeconds = 30;

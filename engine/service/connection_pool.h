@@ -25,8 +25,8 @@ namespace pillarbox::service {
 template <typename Connection>
 class ConnectionPool {
  public:
-  using Factory = std::function<std::unique_ptr<Connection>(std::uint64_t id,
-                                                            std::unique_ptr<net::Transport>)>;
+  using Factory =
+      std::function<std::unique_ptr<Connection>(std::uint64_t id, std::unique_ptr<net::Transport>)>;
 
   /// @param limit  connections served at a time; a few more are told that it is reached
   ConnectionPool(std::size_t limit, Factory factory)

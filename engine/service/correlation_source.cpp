@@ -25,8 +25,7 @@ class FirstPartyCorrelations : public SessionCorrelations {
     reply.mutable_set_dealt()->set_index(index);
     reply.mutable_set_dealt()->set_words(words);
     PILLARBOX_TRY(net::sendMessage(channel, reply));
-    PILLARBOX_TRY(
-        channel.send(net::FrameKind::Bytes, std::as_bytes(std::span(clientSeed.bytes))));
+    PILLARBOX_TRY(channel.send(net::FrameKind::Bytes, std::as_bytes(std::span(clientSeed.bytes))));
     net::WordStreamWriter writer(channel, words);
     PILLARBOX_TRY(offline::dealSet(m_model->description(), *m_weights, clientSeed, engineSeed,
                                    [&writer](auto piece) { return writer.write(piece); }));

@@ -57,7 +57,8 @@ class DealtCorrelations : public SessionCorrelations {
 
   Result<std::shared_ptr<const offline::WideWeights>> maskedWeights(const MaskId& id) override {
     if (id != m_registration.maskId) {
-      return Error{ErrorCode::NotFound, "these masked weights are not current; open the model again"};
+      return Error{ErrorCode::NotFound,
+                   "these masked weights are not current; open the model again"};
     }
     return m_registration.maskedWeights;
   }
@@ -68,9 +69,8 @@ class DealtCorrelations : public SessionCorrelations {
 
   Result<random::Seed> takeSeed(std::uint64_t index) override {
     std::unique_lock lock(m_inbox->mutex);
-    m_inbox->arrived.wait_for(lock, kSeedPatience, [&] {
-      return m_inbox->closed || m_inbox->seeds.contains(index);
-    });
+    m_inbox->arrived.wait_for(lock, kSeedPatience,
+                              [&] { return m_inbox->closed || m_inbox->seeds.contains(index); });
     auto node = m_inbox->seeds.extract(index);
     if (node.empty()) {
       return Error{ErrorCode::NotFound, "the dealer has not dealt this set to the engine"};
@@ -168,8 +168,8 @@ Result<std::unique_ptr<net::Channel>> DealerLink::connect() {
     Error error = std::move(transport).error();
     const auto presented = connector->presented();
     if (error.code == ErrorCode::Untrusted && presented && !m_options.trust && !pin) {
-      error.message += "; if that is your dealer, start the engine with --trust-dealer " +
-                       presented->text();
+      error.message +=
+          "; if that is your dealer, start the engine with --trust-dealer " + presented->text();
     }
     return error;
   }
@@ -227,8 +227,7 @@ Status DealerLink::serveOnce() {
   PILLARBOX_TRY(net::sendMessage(*channel, hello));
   PILLARBOX_ASSIGN(const FromDealer welcome,
                    net::receiveMessage<FromDealer>(*channel, kMaxMessage));
-  if (!welcome.has_welcome() ||
-      welcome.welcome().protocol_version() != net::kProtocolVersion) {
+  if (!welcome.has_welcome() || welcome.welcome().protocol_version() != net::kProtocolVersion) {
     return Error{ErrorCode::Version, "the dealer speaks another version of the protocol"};
   }
   std::map<models::Sha256, Registration> registrations;
@@ -277,9 +276,9 @@ Status DealerLink::readPushes(net::Channel& channel) {
       case FromDealer::kDeclined: {
         const std::lock_guard lock(m_mutex);
         if (m_requests.empty()) return outOfStep();
-        m_requests.front()->answer =
-            message.has_declined() ? Status(net::errorOf(message.declined(), "the dealer"))
-                                   : Status();
+        m_requests.front()->answer = message.has_declined()
+                                         ? Status(net::errorOf(message.declined(), "the dealer"))
+                                         : Status();
         m_requests.pop_front();
         m_changed.notify_all();
         break;

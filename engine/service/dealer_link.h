@@ -69,8 +69,7 @@ class DealerLink : public CorrelationSource {
   void run();
   Status serveOnce();
   Result<std::unique_ptr<net::Channel>> connect();
-  Result<Registration> registerModel(net::Channel& channel,
-                                     const inference::EngineModel& model);
+  Result<Registration> registerModel(net::Channel& channel, const inference::EngineModel& model);
   Status readPushes(net::Channel& channel);
   void ping();
   void closeSession(const Token& token);

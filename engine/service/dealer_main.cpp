@@ -1,8 +1,9 @@
 // pillarbox-dealer: makes correlations for engines and their clients; must collude with neither.
 
-#include <CLI/CLI.hpp>
 #include <chrono>
 #include <iostream>
+
+#include <CLI/CLI.hpp>
 
 #include "engine/core/files.h"
 #include "engine/core/hardening.h"
@@ -54,16 +55,15 @@ Status serve(const Flags& flags) {
   options.handshakeTimeout = std::chrono::seconds(configuration.handshakeSeconds);
   // A client that does not take its set in time makes its own thread wait, not this memory grow.
   options.socket.queueBytes = std::size_t{4} << 20;
-  PILLARBOX_ASSIGN(
-      const auto listener,
-      net::TlsListener::start(
-          std::move(options),
-          [&connections](std::unique_ptr<net::TlsTransport> transport) {
-            connections.add(std::move(transport));
-          },
-          [](const std::string& peer, const Error& error) {
-            logError(LogLevel::Info, "handshake_failed", error, {{"peer", peer}});
-          }));
+  PILLARBOX_ASSIGN(const auto listener,
+                   net::TlsListener::start(
+                       std::move(options),
+                       [&connections](std::unique_ptr<net::TlsTransport> transport) {
+                         connections.add(std::move(transport));
+                       },
+                       [](const std::string& peer, const Error& error) {
+                         logError(LogLevel::Info, "handshake_failed", error, {{"peer", peer}});
+                       }));
   PILLARBOX_TRY(announceReady(*listener, identity, flags.readyFile));
 
   const std::string signal = waitForStop();

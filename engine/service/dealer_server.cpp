@@ -20,7 +20,9 @@ constexpr std::size_t kMaxRequestBytes = 4096;
 /// What is dealt in one turn before the thread goes to write it: 4 MiB.
 constexpr std::size_t kTurnWords = std::size_t{1} << 19;
 
-std::chrono::milliseconds seconds(std::int64_t count) { return std::chrono::seconds(count); }
+std::chrono::milliseconds seconds(std::int64_t count) {
+  return std::chrono::seconds(count);
+}
 
 std::string bytesOf(std::span<const std::uint8_t> bytes) {
   return std::string(reinterpret_cast<const char*>(bytes.data()), bytes.size());
@@ -33,7 +35,9 @@ bool assign(std::array<std::uint8_t, N>& to, const std::string& from) {
   return true;
 }
 
-Error protocolError(const std::string& message) { return {ErrorCode::Protocol, message}; }
+Error protocolError(const std::string& message) {
+  return {ErrorCode::Protocol, message};
+}
 
 }  // namespace
 
@@ -108,7 +112,9 @@ void DealerConnection::drain() noexcept {
   m_line->channel.cancel();
 }
 
-void DealerConnection::cancel() noexcept { m_line->channel.cancel(); }
+void DealerConnection::cancel() noexcept {
+  m_line->channel.cancel();
+}
 
 Status DealerConnection::enter(bool dealing) {
   const std::lock_guard lock(m_mutex);
@@ -138,11 +144,10 @@ Status DealerConnection::serve() {
                    net::receiveMessage<ToDealer>(channel, kMaxRequestBytes));
   if (!request.has_hello()) return protocolError("the peer did not begin with DealerHello");
   if (request.hello().protocol_version() != net::kProtocolVersion) {
-    return Error{ErrorCode::Version,
-                 "the peer speaks protocol version " +
-                     std::to_string(request.hello().protocol_version()) + ", this dealer " +
-                     std::to_string(net::kProtocolVersion) +
-                     "; install the same version of Pillarbox everywhere"};
+    return Error{ErrorCode::Version, "the peer speaks protocol version " +
+                                         std::to_string(request.hello().protocol_version()) +
+                                         ", this dealer " + std::to_string(net::kProtocolVersion) +
+                                         "; install the same version of Pillarbox everywhere"};
   }
   const auto role = request.hello().role();
   if (role != net::proto::DEALER_ROLE_ENGINE && role != net::proto::DEALER_ROLE_CLIENT) {
@@ -368,7 +373,8 @@ Status DealerConnection::deal(const net::proto::RequestSet& request) {
     const std::lock_guard lock(engine->write);
     Status pushed = net::sendMessage(engine->channel, push);
     if (pushed.ok()) {
-      pushed = engine->channel.send(net::FrameKind::Bytes, std::as_bytes(std::span(engineSeed.bytes)));
+      pushed =
+          engine->channel.send(net::FrameKind::Bytes, std::as_bytes(std::span(engineSeed.bytes)));
     }
     if (!pushed.ok()) {
       engine->channel.cancel();

@@ -1,8 +1,9 @@
 // pillarbox-engine: holds the models, classifies images without seeing them.
 
-#include <CLI/CLI.hpp>
 #include <chrono>
 #include <iostream>
+
+#include <CLI/CLI.hpp>
 
 #include "engine/core/files.h"
 #include "engine/core/hardening.h"
@@ -57,8 +58,9 @@ Result<std::vector<std::shared_ptr<const inference::EngineModel>>> loadModels(
     for (const auto& other : models) {
       if (other->hash() == model->hash()) {
         return Error{ErrorCode::InvalidArgument,
-                     file + " has the same public description as another model; clients could not "
-                            "tell them apart"};
+                     file +
+                         " has the same public description as another model; clients could not "
+                         "tell them apart"};
       }
     }
     logEvent(LogLevel::Info, "model_loaded",
@@ -86,8 +88,8 @@ Result<std::unique_ptr<CorrelationSource>> makeSource(const EngineContext& conte
   PILLARBOX_ASSIGN(options.address,
                    net::parseEndpoint(configuration.dealer, net::kDefaultDealerPort));
   if (!configuration.dealerForClients.empty()) {
-    PILLARBOX_ASSIGN(options.addressForClients, net::parseEndpoint(configuration.dealerForClients,
-                                                                   net::kDefaultDealerPort));
+    PILLARBOX_ASSIGN(options.addressForClients,
+                     net::parseEndpoint(configuration.dealerForClients, net::kDefaultDealerPort));
   } else if (isLoopback(options.address.host) && !isLoopback(listen.host)) {
     logEvent(LogLevel::Warning, "dealer_on_loopback",
              {{"meaning",
@@ -115,8 +117,8 @@ Status serve(const Flags& flags) {
   PILLARBOX_ASSIGN(const net::Endpoint listen, net::parseEndpoint(configuration.listen));
   PILLARBOX_ASSIGN(context.models, loadModels(configuration.models));
   PILLARBOX_ASSIGN(net::Identity identity, loadOrCreateIdentity(stateDir, kProgram));
-  context.setMemory = std::make_unique<MemoryBudget>(
-      static_cast<std::uint64_t>(configuration.setMemoryMib) << 20);
+  context.setMemory =
+      std::make_unique<MemoryBudget>(static_cast<std::uint64_t>(configuration.setMemoryMib) << 20);
   PILLARBOX_ASSIGN(context.correlations, makeSource(context, stateDir, listen));
 
   ConnectionPool<Session> sessions(
@@ -126,16 +128,15 @@ Status serve(const Flags& flags) {
       });
   net::ListenOptions options{listen, identity};
   options.handshakeTimeout = std::chrono::seconds(configuration.handshakeSeconds);
-  PILLARBOX_ASSIGN(
-      const auto listener,
-      net::TlsListener::start(
-          std::move(options),
-          [&sessions](std::unique_ptr<net::TlsTransport> transport) {
-            sessions.add(std::move(transport));
-          },
-          [](const std::string& peer, const Error& error) {
-            logError(LogLevel::Info, "handshake_failed", error, {{"peer", peer}});
-          }));
+  PILLARBOX_ASSIGN(const auto listener,
+                   net::TlsListener::start(
+                       std::move(options),
+                       [&sessions](std::unique_ptr<net::TlsTransport> transport) {
+                         sessions.add(std::move(transport));
+                       },
+                       [](const std::string& peer, const Error& error) {
+                         logError(LogLevel::Info, "handshake_failed", error, {{"peer", peer}});
+                       }));
   PILLARBOX_TRY(announceReady(*listener, identity, flags.readyFile));
 
   const std::string signal = waitForStop();
@@ -152,8 +153,7 @@ int run(int argc, char** argv) {
   CLI::App app("Pillarbox engine: classifies images that it cannot see.", kProgram);
   app.set_version_flag("--version", net::softwareName());
   app.require_subcommand(1);
-  app.footer(
-      "Exit codes: 0 done, 1 failed (the reason is one sentence on stderr), 2 wrong usage.");
+  app.footer("Exit codes: 0 done, 1 failed (the reason is one sentence on stderr), 2 wrong usage.");
 
   Flags flags;
   CLI::App& serveCommand = *app.add_subcommand("serve", "Load models and serve clients");

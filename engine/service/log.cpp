@@ -2,6 +2,7 @@
 
 #include <cmath>
 #include <cstdio>
+
 #include <nlohmann/json.hpp>
 #include <spdlog/sinks/stdout_sinks.h>
 #include <spdlog/spdlog.h>
@@ -62,9 +63,9 @@ void startLog(const std::string& level, const std::string& format) {
   auto logger = spdlog::get("pillarbox");
   if (!logger) logger = spdlog::stderr_logger_mt("pillarbox");
   jsonFormat = format == "json";
-  logger->set_pattern(jsonFormat ? "{\"time\":\"%Y-%m-%dT%H:%M:%S.%eZ\",%v}"
-                                 : "time=%Y-%m-%dT%H:%M:%S.%eZ %v",
-                      spdlog::pattern_time_type::utc);
+  logger->set_pattern(
+      jsonFormat ? "{\"time\":\"%Y-%m-%dT%H:%M:%S.%eZ\",%v}" : "time=%Y-%m-%dT%H:%M:%S.%eZ %v",
+      spdlog::pattern_time_type::utc);
   logger->set_level(level == "debug"     ? spdlog::level::debug
                     : level == "warning" ? spdlog::level::warn
                     : level == "error"   ? spdlog::level::err
@@ -100,7 +101,8 @@ void logEvent(LogLevel level, const char* event, const std::vector<LogField>& fi
 }
 
 void logError(LogLevel level, const char* event, const Error& error, std::vector<LogField> fields) {
-  fields.insert(fields.begin(), {LogField("code", toString(error.code)), LogField("error", error.message)});
+  fields.insert(fields.begin(),
+                {LogField("code", toString(error.code)), LogField("error", error.message)});
   logEvent(level, event, fields);
 }
 

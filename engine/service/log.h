@@ -27,8 +27,8 @@ struct LogField {
   LogField(std::string k, bool v) : key(std::move(k)), value(v) {}
   LogField(std::string k, double v) : key(std::move(k)), value(v) {}
   template <typename T>
-    requires(std::is_integral_v<T> && !std::is_same_v<T, bool>)
-  LogField(std::string k, T v) : key(std::move(k)), value(static_cast<std::int64_t>(v)) {}
+  requires(std::is_integral_v<T> && !std::is_same_v<T, bool>) LogField(std::string k, T v)
+      : key(std::move(k)), value(static_cast<std::int64_t>(v)) {}
 };
 
 /// Sets up the process's log. @param level "debug".."error" @param format "text" or "json"

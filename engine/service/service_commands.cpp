@@ -12,8 +12,12 @@ namespace {
 
 namespace fs = std::filesystem;
 
-fs::path certificateFile(const fs::path& directory) { return directory / "certificate.pem"; }
-fs::path keyFile(const fs::path& directory) { return directory / "key.pem"; }
+fs::path certificateFile(const fs::path& directory) {
+  return directory / "certificate.pem";
+}
+fs::path keyFile(const fs::path& directory) {
+  return directory / "key.pem";
+}
 
 }  // namespace
 
@@ -25,8 +29,8 @@ Result<net::Identity> loadOrCreateIdentity(const fs::path& stateDirectory,
   if (!hasCertificate && !hasKey) {
     PILLARBOX_TRY(makePrivateDirectory(stateDirectory));
     PILLARBOX_ASSIGN(const auto generated, net::generateCertificate(name));
-    PILLARBOX_TRY(net::writeCertificate(generated, certificateFile(stateDirectory),
-                                        keyFile(stateDirectory)));
+    PILLARBOX_TRY(
+        net::writeCertificate(generated, certificateFile(stateDirectory), keyFile(stateDirectory)));
     logEvent(LogLevel::Info, "certificate_created",
              {{"file", certificateFile(stateDirectory).string()},
               {"fingerprint", generated.fingerprint.text()}});

@@ -23,13 +23,17 @@ double secondsSince(Clock::time_point start) {
   return std::chrono::duration<double>(Clock::now() - start).count();
 }
 
-std::chrono::milliseconds seconds(std::int64_t count) { return std::chrono::seconds(count); }
+std::chrono::milliseconds seconds(std::int64_t count) {
+  return std::chrono::seconds(count);
+}
 
 std::string bytesOf(std::span<const std::uint8_t> bytes) {
   return std::string(reinterpret_cast<const char*>(bytes.data()), bytes.size());
 }
 
-Error protocolError(const std::string& message) { return {ErrorCode::Protocol, message}; }
+Error protocolError(const std::string& message) {
+  return {ErrorCode::Protocol, message};
+}
 
 }  // namespace
 
@@ -79,7 +83,9 @@ void Session::drain() noexcept {
   m_channel.cancel();
 }
 
-void Session::cancel() noexcept { m_channel.cancel(); }
+void Session::cancel() noexcept {
+  m_channel.cancel();
+}
 
 Status Session::enter(Phase phase) {
   const std::lock_guard lock(m_mutex);
@@ -112,11 +118,10 @@ Status Session::welcome() {
   if (!request.has_hello()) return protocolError("the client did not begin with Hello");
   m_software = net::sanitizeForDisplay(request.hello().software(), 64);
   if (request.hello().protocol_version() != net::kProtocolVersion) {
-    return Error{ErrorCode::Version,
-                 "the client speaks protocol version " +
-                     std::to_string(request.hello().protocol_version()) + ", this engine " +
-                     std::to_string(net::kProtocolVersion) +
-                     "; install the same version of Pillarbox on both sides"};
+    return Error{ErrorCode::Version, "the client speaks protocol version " +
+                                         std::to_string(request.hello().protocol_version()) +
+                                         ", this engine " + std::to_string(net::kProtocolVersion) +
+                                         "; install the same version of Pillarbox on both sides"};
   }
   PILLARBOX_TRY(random::systemRandom(m_token));
   ToClient reply;
@@ -260,9 +265,9 @@ Status Session::receiveSet(std::uint64_t index) {
   if (!memory.ok()) return refuse(memory.error());
   const auto seed = m_correlations->takeSeed(index);
   if (!seed.ok()) return refuse(seed.error());
-  PILLARBOX_ASSIGN(auto set, offline::assembleEngineSet(
-                                 m_model->description(), index, *seed,
-                                 [&reader](auto piece) { return reader.read(piece); }));
+  PILLARBOX_ASSIGN(
+      auto set, offline::assembleEngineSet(m_model->description(), index, *seed,
+                                           [&reader](auto piece) { return reader.read(piece); }));
   m_bank.emplace(index, Prepared{std::move(set), std::move(memory).value()});
   ++m_setsPrepared;
   m_offlineSeconds += secondsSince(start);
@@ -282,8 +287,7 @@ Status Session::infer(std::uint64_t index) {
     while (!m_recent.empty() && now - m_recent.front() > std::chrono::minutes(1)) {
       m_recent.pop_front();
     }
-    if (m_recent.size() >=
-        static_cast<std::size_t>(m_context.configuration.inferencesPerMinute)) {
+    if (m_recent.size() >= static_cast<std::size_t>(m_context.configuration.inferencesPerMinute)) {
       return Error{ErrorCode::Exhausted,
                    "this engine allows " +
                        std::to_string(m_context.configuration.inferencesPerMinute) +
@@ -297,8 +301,7 @@ Status Session::infer(std::uint64_t index) {
                          ": it was used, burnt or never prepared");
   }
   const net::MeterReading before = m_channel.meter();
-  const Status status =
-      inference::runEngine(m_channel, *m_model, std::move(node.mapped().set));
+  const Status status = inference::runEngine(m_channel, *m_model, std::move(node.mapped().set));
   const net::MeterReading after = m_channel.meter();
   const double elapsed = secondsSince(now);
   ++m_inferences;
