@@ -62,7 +62,7 @@ Error listenError(const std::string& where, std::error_code error) {
     return {ErrorCode::Refused, "this user may not listen at " + where +
                                     "; ports below 1024 are for privileged programs"};
   }
-  if (error == std::errc::address_not_available) {
+  if (error.value() == EADDRNOTAVAIL) {
     return {ErrorCode::Unreachable, "this machine does not have the address " + where};
   }
   return {ErrorCode::Io, "cannot listen at " + where + ": " + error.message()};
@@ -118,7 +118,7 @@ struct TlsListener::State {
   Status open();
   std::error_code openAt(const Address& address);
   void accept(tcp::acceptor& acceptor);
-  void begin(tcp::socket socket);
+  void begin(tcp::socket socket, const tcp::endpoint& remote);
   void step(const std::shared_ptr<Pending>& peer);
   void complete(const std::shared_ptr<Pending>& peer);
   void drop(const std::shared_ptr<Pending>& peer, const Error& error);
@@ -160,8 +160,8 @@ Status TlsListener::State::open() {
   for (const Address& address : wanted) {
     const std::error_code error = openAt(address);
     if (!error) continue;
-    if (wildcard && (error == asio::error::address_family_not_supported ||
-                     error == std::errc::address_not_available)) {
+    if (wildcard &&
+        (error == asio::error::address_family_not_supported || error.value() == EADDRNOTAVAIL)) {
       // A machine without IPv6.
       const Address ipv4{tcp::endpoint(tcp::v4(), options.endpoint.port), false};
       if (const std::error_code again = openAt(ipv4))
@@ -169,8 +169,8 @@ Status TlsListener::State::open() {
       continue;
     }
     // One family of a name may be missing here (localhost as ::1); all the rest must work.
-    const bool missing = error == asio::error::address_family_not_supported ||
-                         error == std::errc::address_not_available;
+    const bool missing =
+        error == asio::error::address_family_not_supported || error.value() == EADDRNOTAVAIL;
     if (!missing || wanted.size() == 1) return listenError(textOf(address.endpoint), error);
     if (!firstError) firstError = error;
   }
@@ -179,28 +179,28 @@ Status TlsListener::State::open() {
 }
 
 void TlsListener::State::accept(tcp::acceptor& acceptor) {
-  acceptor.async_accept([this, &acceptor](std::error_code error, tcp::socket socket) {
-    if (closed) return;
-    if (!error) {
-      begin(std::move(socket));
-    } else if (error != asio::error::connection_aborted) {
-      if (rejected) {
-        rejected("?", {ErrorCode::Exhausted, "cannot accept a connection: " + error.message()});
-      }
-      auto pause = std::make_shared<asio::steady_timer>(io, kAcceptPause);
-      pause->async_wait([this, pause, &acceptor](std::error_code) {
+  auto remote = std::make_shared<tcp::endpoint>();
+  acceptor.async_accept(
+      *remote, [this, &acceptor, remote](std::error_code error, tcp::socket socket) {
+        if (closed) return;
+        if (!error) {
+          begin(std::move(socket), *remote);
+        } else if (error != asio::error::connection_aborted) {
+          if (rejected) {
+            rejected("?", {ErrorCode::Exhausted, "cannot accept a connection: " + error.message()});
+          }
+          auto pause = std::make_shared<asio::steady_timer>(io, kAcceptPause);
+          pause->async_wait([this, pause, &acceptor](std::error_code) {
+            if (!closed) accept(acceptor);
+          });
+          return;
+        }
         if (!closed) accept(acceptor);
       });
-      return;
-    }
-    if (!closed) accept(acceptor);
-  });
 }
 
-void TlsListener::State::begin(tcp::socket socket) {
+void TlsListener::State::begin(tcp::socket socket, const tcp::endpoint& remote) {
   std::error_code error;
-  const tcp::endpoint remote = socket.remote_endpoint(error);
-  if (error) return;  // gone already
   socket.native_non_blocking(true, error);
   auto peer = std::make_shared<Pending>(std::move(socket));
   peer->address = remote.address();

@@ -14,6 +14,8 @@
 #include "net/tls_transport.h"
 
 #include <linux/sockios.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <poll.h>
 #include <sys/eventfd.h>
 #include <sys/ioctl.h>
@@ -244,11 +246,12 @@ class Connection final : public TlsTransport {
       sent.error = *m_broken;
       return sent;
     }
-    ERR_clear_error();
     SSL* ssl = m_connection.ssl.get();
+    // Refused, and tried again next time, while a record is on its way out in part.
     if (m_bytesOfKey >= kBytesPerKey && SSL_key_update(ssl, SSL_KEY_UPDATE_NOT_REQUESTED) == 1) {
       m_bytesOfKey = 0;
     }
+    ERR_clear_error();
     if (SSL_write_ex(ssl, bytes.data(), bytes.size(), &sent.bytes) == 1) {
       m_bytesOfKey += sent.bytes;
       return sent;
@@ -363,6 +366,10 @@ class Connection final : public TlsTransport {
     while (Clock::now() < until) {
       int unsent = 0;
       if (::ioctl(m_descriptor, SIOCOUTQ, &unsent) != 0 || unsent == 0) return;
+      tcp_info info{};
+      socklen_t size = sizeof info;
+      const int known = ::getsockopt(m_descriptor, IPPROTO_TCP, TCP_INFO, &info, &size);
+      if (known != 0 || info.tcpi_state == TCP_CLOSE) return;  // reset: nothing arrives any more
       while (open) {
         const ssize_t n = ::recv(m_descriptor, ignored.data(), ignored.size(), MSG_DONTWAIT);
         if (n > 0) continue;
