@@ -478,7 +478,7 @@ void TestChannel::timeout() {
   std::vector<std::uint64_t> words(1);
   QCOMPARE(int(pair.a->receiveWords(words).error().code), int(ErrorCode::Timeout));
   QVERIFY(timer.elapsed() >= 40);
-  QVERIFY(timer.elapsed() < 2000);
+  QVERIFY(timer.elapsed() < 10000);
 }
 
 void TestChannel::drippingPeerTimesOut() {
@@ -496,7 +496,7 @@ void TestChannel::drippingPeerTimesOut() {
   stop = true;
   dripping.join();
   QCOMPARE(int(got.error().code), int(ErrorCode::Timeout));
-  QVERIFY(timer.elapsed() < 400);
+  QVERIFY(timer.elapsed() < 5000);
 }
 
 void TestChannel::fullDuplexFromManyThreads() {

@@ -1,4 +1,5 @@
 // The in-memory link: bytes, closing, back pressure, and the shape of a long or narrow wire.
+#include <algorithm>
 #include <array>
 #include <atomic>
 #include <functional>
@@ -21,8 +22,19 @@ double seconds(const std::function<void()>& work) {
   return double(timer.nsecsElapsed()) * 1e-9;
 }
 
-/// The scheduler's slack on a busy machine.
-constexpr double kSlack = 0.15;
+/// Checks that `work` takes at least `floor` seconds every time, and at most `floor` + `slack`
+/// once: a busy machine may be late, the link may never be early.
+void takes(double floor, double slack, const std::function<void()>& work) {
+  double best = 1e9;
+  for (int attempt = 0; attempt < 8 && best > floor + slack; ++attempt) {
+    const double took = seconds(work);
+    QVERIFY2(took >= floor, qPrintable(QString::number(took)));
+    best = std::min(best, took);
+  }
+  QVERIFY2(best <= floor + slack, qPrintable(QString::number(best)));
+}
+
+constexpr double kSlack = 0.04;
 
 }  // namespace
 
@@ -97,67 +109,57 @@ void TestMemory::latency() {
   auto [a, b] = makeMemoryPair({.shape = {.rttMs = 40}});
   std::thread echo([&end = b] {
     std::array<std::byte, 8> bytes;
-    for (int i = 0; i < 3; ++i) {
-      QVERIFY(end->read(bytes).ok());
-      QVERIFY(end->write(bytes, {}).ok());
+    while (end->read(bytes).ok() && end->write(bytes, {}).ok()) {
     }
   });
   std::array<std::byte, 8> bytes{};
-  const double took = seconds([&, &end = a] {
+  takes(0.120, kSlack, [&, &end = a] {
     for (int i = 0; i < 3; ++i) {
       QVERIFY(end->write(bytes, {}).ok());
       QVERIFY(end->read(bytes).ok());
     }
   });
+  a.reset();
   echo.join();
-  QVERIFY2(took >= 0.120, qPrintable(QString::number(took)));
-  QVERIFY2(took < 0.120 + kSlack, qPrintable(QString::number(took)));
 }
 
 void TestMemory::latencyPipelines() {
   // A hundred messages that do not wait for each other cost one delay, not a hundred.
   auto [a, b] = makeMemoryPair({.shape = {.rttMs = 100}});
   std::array<std::byte, 8> bytes{};
-  const double took = seconds([&, &in = a, &out = b] {
+  takes(0.050, kSlack, [&, &in = a, &out = b] {
     for (int i = 0; i < 100; ++i) QVERIFY(in->write(bytes, {}).ok());
     for (int i = 0; i < 100; ++i) QVERIFY(out->read(bytes).ok());
   });
-  QVERIFY2(took >= 0.050, qPrintable(QString::number(took)));
-  QVERIFY2(took < 0.050 + kSlack, qPrintable(QString::number(took)));
 }
 
 void TestMemory::bandwidth() {
   auto [a, b] = makeMemoryPair({.shape = {.rttMs = 20, .mbit = 80}});
   std::vector<std::byte> bytes(500'000);  // 50 ms at 10 MB/s
-  const double took = seconds([&, &in = a, &out = b] {
+  takes(0.110, kSlack, [&, &in = a, &out = b] {
     for (int i = 0; i < 2; ++i) QVERIFY(in->write(bytes, {}).ok());
     for (int i = 0; i < 2; ++i) QVERIFY(out->read(bytes).ok());
   });
-  QVERIFY2(took >= 0.110, qPrintable(QString::number(took)));
-  QVERIFY2(took < 0.110 + kSlack, qPrintable(QString::number(took)));
 }
 
 void TestMemory::directionsAreIndependent() {
   auto [a, b] = makeMemoryPair({.shape = {.mbit = 80}});
   std::vector<std::byte> forth(1'000'000), back(1'000'000);  // 100 ms each
-  const double took = seconds([&, &x = a, &y = b] {
+  takes(0.100, kSlack, [&, &x = a, &y = b] {
     QVERIFY(x->write(forth, {}).ok());
     QVERIFY(y->write(back, {}).ok());
     QVERIFY(x->read(back).ok());
     QVERIFY(y->read(forth).ok());
   });
-  QVERIFY2(took >= 0.100, qPrintable(QString::number(took)));
-  QVERIFY2(took < 0.100 + kSlack, qPrintable(QString::number(took)));
 }
 
 void TestMemory::partsArriveBeforeTheWhole() {
-  auto [a, b] = makeMemoryPair({.shape = {.mbit = 8}});
-  std::vector<std::byte> bytes(1'000'000);  // a second
-  QVERIFY(a->write(bytes, {}).ok());
-  const double took =
-      seconds([&, &out = b] { QVERIFY(out->read(std::span(bytes).first(100'000)).ok()); });
-  QVERIFY2(took >= 0.099, qPrintable(QString::number(took)));
-  QVERIFY2(took < 0.100 + kSlack, qPrintable(QString::number(took)));
+  std::vector<std::byte> bytes(1'000'000);  // takes a second as a whole
+  takes(0.099, kSlack, [&] {
+    auto [a, b] = makeMemoryPair({.shape = {.mbit = 8}});
+    QVERIFY(a->write(bytes, {}).ok());
+    QVERIFY(b->read(std::span(bytes).first(100'000)).ok());
+  });
 }
 
 void TestMemory::cancelUnblocksAWriter() {

@@ -316,7 +316,7 @@ void TestTlsHandshake::unanswered() {
   QVERIFY(!client.ok());
   QCOMPARE(int(client.error().code), int(ErrorCode::Unreachable));
   QVERIFY2(contains(client.error(), "no answer"), client.error().message.c_str());
-  QVERIFY(secondsOf(timer) < 2);
+  QVERIFY(secondsOf(timer) < 10);
 }
 
 void TestTlsHandshake::somethingElseListens_data() {
@@ -448,7 +448,7 @@ void TestTlsHandshake::cancelledWhileConnecting() {
   canceller.join();
   QCOMPARE(int(client.error().code), int(ErrorCode::Cancelled));
   QVERIFY(secondsOf(timer) >= 0.05);
-  QVERIFY(secondsOf(timer) < 3);
+  QVERIFY(secondsOf(timer) < 10);
 }
 
 void TestTlsHandshake::listenErrors_data() {
@@ -579,7 +579,7 @@ void TestTlsHandshake::silentPeersBlockNobody() {
     timer.start();
     QVERIFY(server.connect().ok());
     QVERIFY(server.accepted() != nullptr);
-    QVERIFY(secondsOf(timer) < 2);
+    QVERIFY(secondsOf(timer) < 10);
   }
   for (int i = 0; i < 16; ++i) {
     const auto rejection = server.rejection();
@@ -601,7 +601,7 @@ void TestTlsHandshake::handshakeTimeout() {
   }
   QCOMPARE(silent.drain(), std::string());
   QCOMPARE(dripping.drain(), std::string());
-  QVERIFY(secondsOf(timer) < 2);
+  QVERIFY(secondsOf(timer) < 10);
   QCOMPARE(int(server.rejection().error.code), int(ErrorCode::Timeout));
   QCOMPARE(int(server.rejection().error.code), int(ErrorCode::Timeout));
 }
