@@ -133,7 +133,7 @@ std::vector<float> OnnxBuilder::filters(std::size_t out, std::size_t fanIn, doub
   for (std::size_t o = 0; o < out; ++o) {
     double mean = 0;
     std::vector<double> row(fanIn);
-    for (double& w : row) mean += w = m_random.normal();
+    for (double& w : row) mean += w = m_random.uniform(-1.0, 1.0);
     mean /= static_cast<double>(fanIn);
     double norm = 0;
     for (double& w : row) {

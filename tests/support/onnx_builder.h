@@ -4,7 +4,7 @@
 // gives access to the message under construction, so that a test can damage it in any way.
 //
 // Weights are drawn so that activations neither die nor leave [-5, 5], however deep the network:
-// each filter has zero mean over its inputs up to noise and a norm set by `gain`.
+// each filter has nearly zero mean over its inputs and a norm set by `gain`.
 #pragma once
 
 #include <cstddef>

@@ -4,7 +4,6 @@
 
 #include <cmath>
 #include <cstdint>
-#include <numbers>
 #include <random>
 
 namespace pillarbox::testing {
@@ -19,11 +18,6 @@ class RandomValues {
   /// Uniform in [low, high).
   double uniform(double low, double high) {
     return low + (high - low) * std::ldexp(static_cast<double>(m_engine() >> 11), -53);
-  }
-  /// Standard normal, by the Box-Muller transform.
-  double normal() {
-    const double radius = std::sqrt(-2.0 * std::log(1.0 - uniform(0.0, 1.0)));
-    return radius * std::cos(2.0 * std::numbers::pi * uniform(0.0, 1.0));
   }
 
  private:
