@@ -13,6 +13,10 @@ die() {
   exit 1
 }
 
+# Ctrl-C and kill end a command without further words, whatever it is doing.
+trap 'exit 130' INT
+trap 'exit 143' TERM
+
 # Packages of the given groups, each once, in the order of packages.txt.
 packages_of() {
   awk -v groups=" $* " '!/^#/ && NF >= 2 && index(groups, " " $1 " ") && !seen[$2]++ { print $2 }' \
