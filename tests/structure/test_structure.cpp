@@ -48,7 +48,7 @@ QStringList includesOf(const QString& file) {
 }
 
 QStringList builtPrograms() {
-  return QStringLiteral(PILLARBOX_PROGRAMS).split(QLatin1Char(';'), Qt::SkipEmptyParts);
+  return QStringLiteral(PILLARBOX_PROGRAMS).split(QLatin1Char(','), Qt::SkipEmptyParts);
 }
 
 struct Outcome {
@@ -75,7 +75,7 @@ Outcome runProgram(const QString& program, const QStringList& arguments,
 class TestStructure : public QObject {
   Q_OBJECT
 
- private slots:
+ private Q_SLOTS:
   void folderIncludes_data() {
     // A folder and the folders of ours that it may include; the order is that of the dependencies.
     QTest::addColumn<QString>("folder");
