@@ -76,9 +76,9 @@ Result<QImage> loadImage(const QString& path) {
     return error(ErrorCode::Format, tr("%1 is not a file. Choose an image file.").arg(name));
   }
   if (info.size() > LoadLimits::kMaxFileBytes) {
-    return error(ErrorCode::Exhausted, tr("%1 is larger than %2 MB, the limit for an image file.")
-                                           .arg(name)
-                                           .arg(LoadLimits::kMaxFileBytes >> 20));
+    return error(ErrorCode::Exhausted,
+                 tr("%1 is larger than %2 MB, the limit for an image file.")
+                     .arg(name, QString::number(LoadLimits::kMaxFileBytes >> 20)));
   }
   QFile file(path);
   if (!file.open(QIODevice::ReadOnly)) {
@@ -97,9 +97,9 @@ Result<QImage> loadImageData(const QByteArray& bytes, const QString& name) {
 
   if (bytes.isEmpty()) return error(ErrorCode::Format, tr("%1 is empty.").arg(name));
   if (bytes.size() > LoadLimits::kMaxFileBytes) {
-    return error(ErrorCode::Exhausted, tr("%1 is larger than %2 MB, the limit for an image file.")
-                                           .arg(name)
-                                           .arg(LoadLimits::kMaxFileBytes >> 20));
+    return error(ErrorCode::Exhausted,
+                 tr("%1 is larger than %2 MB, the limit for an image file.")
+                     .arg(name, QString::number(LoadLimits::kMaxFileBytes >> 20)));
   }
   QBuffer buffer;
   buffer.setData(bytes);

@@ -506,7 +506,7 @@ void ClassifyPage::connectSignals() {
               m_resultHint->setText(hint);
               setPhase(Phase::Cancelled);
             } else {
-              showFailure(tr("Not classified"), error.message);
+              showFailure(tr("Not classified"), sentence(error.message));
             }
           });
   connect(&m_queue, &ImageQueue::readingStarted, this, [this](const QString& name) {
@@ -605,7 +605,9 @@ void ClassifyPage::refresh() {
     case Phase::Running: {
       const int round = m_progress.round;
       const int rounds = m_progress.rounds;
-      if (round == 0) {
+      if (round == 0 && m_state != SessionState::Classifying && m_state != SessionState::Ready) {
+        text = waitingText();  // the connection broke before the first round; it is tried again
+      } else if (round == 0) {
         text = rounds > 0 ? tr("Starting the first of %1 rounds").arg(rounds) : tr("Starting…");
       } else {
         text = tr("Round %1 of %2").arg(round).arg(rounds);

@@ -39,6 +39,14 @@ QString formatProbability(double probability) {
   return tr("%1 %").arg(locale.toString(percent, 'f', 1));
 }
 
+QString sentence(const QString& text) {
+  QString result = text.trimmed();
+  if (result.isEmpty()) return result;
+  result[0] = result[0].toUpper();
+  if (!QStringLiteral(".!?…").contains(result.back())) result += QLatin1Char('.');
+  return result;
+}
+
 QString normalizedFingerprint(const QString& text) {
   QString hex;
   for (const QChar ch : text) {

@@ -13,6 +13,9 @@ QString formatMs(double milliseconds);
 /// "92.4 %"; what is not zero but would read so becomes "< 0.1 %".
 QString formatProbability(double probability);
 
+/// `text` as a sentence: a capital at its beginning and a full stop at its end. Empty stays empty.
+QString sentence(const QString& text);
+
 /// A SHA-256 fingerprint as upper-case hex with colons, whatever case and separators it came with;
 /// empty if it is not 32 bytes of hex.
 QString normalizedFingerprint(const QString& text);

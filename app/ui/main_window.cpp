@@ -364,16 +364,16 @@ void MainWindow::onState(SessionState state, const QString& message) {
       m_wasAway = true;
       m_goodNews.stop();
       m_message->showMessage(kEngineMessage, Tone::Warning,
-                             tr("%1 is away; trying again by itself. %2")
-                                 .arg(displayName(m_engine), message)
+                             tr("%1 is away and is tried again by itself. %2")
+                                 .arg(displayName(m_engine), sentence(message))
                                  .trimmed(),
                              tr("&Engines…"));
       break;
     case SessionState::Refused:
       if (m_message->key() != QLatin1String(kPinMessage)) {
-        m_message->showMessage(kEngineMessage, Tone::Error,
-                               message.isEmpty() ? tr("The engine was refused.") : message,
-                               tr("&Engines…"));
+        m_message->showMessage(
+            kEngineMessage, Tone::Error,
+            message.isEmpty() ? tr("The engine was refused.") : sentence(message), tr("&Engines…"));
       }
       break;
     case SessionState::Disconnected:
@@ -384,7 +384,7 @@ void MainWindow::onState(SessionState state, const QString& message) {
       if (message.isEmpty()) {
         m_message->clear(kEngineMessage);
       } else {
-        m_message->showMessage(kEngineMessage, Tone::Info, message, tr("&Engines…"));
+        m_message->showMessage(kEngineMessage, Tone::Info, sentence(message), tr("&Engines…"));
       }
       break;
     case SessionState::Preparing:
@@ -483,9 +483,11 @@ void MainWindow::refreshTrust() {
         m_trust->setNeutral(tr("Who is trusted is shown here as soon as the engine has answered."));
     }
   } else if (m_model.insecure) {
-    m_trust->setInsecure(tr("Insecure: %1").arg(m_model.trust));
+    const bool said = m_model.trust.startsWith(QLatin1String("insecure"), Qt::CaseInsensitive);
+    m_trust->setInsecure(said ? sentence(m_model.trust)
+                              : tr("Insecure: %1").arg(sentence(m_model.trust)));
   } else {
-    m_trust->setTrust(m_model.trust);
+    m_trust->setTrust(sentence(m_model.trust));
   }
 }
 

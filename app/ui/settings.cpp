@@ -192,7 +192,7 @@ QString displayAddress(const client::EngineAddress& engine) {
   const QString host = engine.host.contains(QLatin1Char(':'))
                            ? QLatin1Char('[') + engine.host + QLatin1Char(']')
                            : engine.host;
-  return QStringLiteral("%1:%2").arg(host).arg(engine.port);
+  return QStringLiteral("%1:%2").arg(host, QString::number(engine.port));
 }
 
 QString displayName(const client::EngineAddress& engine) {

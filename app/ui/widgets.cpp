@@ -431,7 +431,7 @@ ScoreBars::ScoreBars(QWidget* parent) : QWidget(parent) {
     Row row{new ElidedLabel(this), new QProgressBar(this), new QLabel(this)};
     row.bar->setRange(0, 1000);
     row.bar->setTextVisible(false);
-    row.bar->setFixedHeight(10);
+    row.bar->setFixedHeight(12);
     row.bar->setProperty("quiet", i > 0);
     row.percent->setAlignment(Qt::AlignRight | Qt::AlignVCenter);
     row.percent->setMinimumWidth(percentWidth);
@@ -447,7 +447,7 @@ ScoreBars::ScoreBars(QWidget* parent) : QWidget(parent) {
     m_rows.append(row);
   }
   setSizePolicy(QSizePolicy::Preferred, QSizePolicy::Expanding);
-  setMaximumHeight(kRows * (fontMetrics().height() + 24));
+  setMaximumHeight(kRows * (fontMetrics().height() + 30));
   clear();
 }
 

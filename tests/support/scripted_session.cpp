@@ -17,11 +17,11 @@ client::ModelInfo ScriptedSession::model(bool insecure) {
   model.insecure = insecure;
   model.offlineMode = insecure ? QStringLiteral("first-party") : QStringLiteral("dealer");
   model.trust = insecure ? QStringLiteral(
-                               "the engine makes the correlations itself and could read "
-                               "your image. For comparisons only.")
+                               "INSECURE: the engine makes your masks and could read the "
+                               "image (first-party mode, for comparison only)")
                          : QStringLiteral(
-                               "Trusted: the dealer at 192.0.2.9:7121 must not work "
-                               "together with the engine or with you.");
+                               "You trust the dealer at 192.0.2.9:7121 not to work together "
+                               "with the engine");
   return model;
 }
 

@@ -57,6 +57,12 @@ class Units : public QObject {
     QCOMPARE(formatProbability(0), QStringLiteral("0.0 %"));
   }
 
+  void sentences() {
+    QCOMPARE(sentence("nobody answers"), QStringLiteral("Nobody answers."));
+    QCOMPARE(sentence("Done."), QStringLiteral("Done."));
+    QCOMPARE(sentence(""), QString());
+  }
+
   void fingerprints() {
     QCOMPARE(normalizedFingerprint(kFingerprint.toLower()), kFingerprint);
     QCOMPARE(normalizedFingerprint(QString(kFingerprint).remove(':')), kFingerprint);

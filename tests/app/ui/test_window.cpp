@@ -568,7 +568,7 @@ class Window : public QObject {
     m_window->connectTo({"Test", "192.0.2.7", 7120, {}});
     m_session->become(SessionState::Ready, 1, -1, true);
     QVERIFY(trust()->isInsecure());
-    QVERIFY(trust()->text().startsWith("Insecure"));
+    QVERIFY(trust()->text().startsWith("INSECURE"));
     QVERIFY(!visibleText(page()).contains("readable form"));
     QVERIFY(visibleText(page()).contains("insecure"));
     classifyOne();
