@@ -16,9 +16,10 @@ namespace pillarbox::client {
 
 namespace {
 
-QString tr(const char* text) {
-  return QCoreApplication::translate("ImageLoader", text);
-}
+/// The context of this file's texts for translators.
+class Text {
+  Q_DECLARE_TR_FUNCTIONS(ImageLoader)
+};
 
 Error error(ErrorCode code, const QString& message) {
   return Error{code, message.toStdString()};
@@ -60,7 +61,7 @@ QString megapixels(qint64 pixels) {
 
 Error tooLarge(const QString& name, qint64 pixels) {
   return error(ErrorCode::Exhausted,
-               tr("%1 has %2 megapixels; the limit is %3. Save it smaller and try again.")
+               Text::tr("%1 has %2 megapixels; the limit is %3. Save it smaller and try again.")
                    .arg(name, megapixels(pixels), megapixels(LoadLimits::kMaxPixels)));
 }
 
@@ -70,23 +71,23 @@ Result<QImage> loadImage(const QString& path) {
   const QFileInfo info(path);
   const QString name = info.fileName().isEmpty() ? path : info.fileName();
   if (!info.exists()) {
-    return error(ErrorCode::NotFound, tr("%1 does not exist (any more).").arg(name));
+    return error(ErrorCode::NotFound, Text::tr("%1 does not exist (any more).").arg(name));
   }
   if (!info.isFile()) {
-    return error(ErrorCode::Format, tr("%1 is not a file. Choose an image file.").arg(name));
+    return error(ErrorCode::Format, Text::tr("%1 is not a file. Choose an image file.").arg(name));
   }
   if (info.size() > LoadLimits::kMaxFileBytes) {
     return error(ErrorCode::Exhausted,
-                 tr("%1 is larger than %2 MB, the limit for an image file.")
+                 Text::tr("%1 is larger than %2 MB, the limit for an image file.")
                      .arg(name, QString::number(LoadLimits::kMaxFileBytes >> 20)));
   }
   QFile file(path);
   if (!file.open(QIODevice::ReadOnly)) {
-    return error(ErrorCode::Io, tr("%1 cannot be opened: %2.").arg(name, file.errorString()));
+    return error(ErrorCode::Io, Text::tr("%1 cannot be opened: %2.").arg(name, file.errorString()));
   }
   const QByteArray bytes = file.read(LoadLimits::kMaxFileBytes + 1);
   if (file.error() != QFileDevice::NoError) {
-    return error(ErrorCode::Io, tr("%1 cannot be read: %2.").arg(name, file.errorString()));
+    return error(ErrorCode::Io, Text::tr("%1 cannot be read: %2.").arg(name, file.errorString()));
   }
   return loadImageData(bytes, name);
 }
@@ -95,10 +96,10 @@ Result<QImage> loadImageData(const QByteArray& bytes, const QString& name) {
   static std::once_flag once;
   std::call_once(once, [] { QImageReader::setAllocationLimit(LoadLimits::kMaxDecodedMegabytes); });
 
-  if (bytes.isEmpty()) return error(ErrorCode::Format, tr("%1 is empty.").arg(name));
+  if (bytes.isEmpty()) return error(ErrorCode::Format, Text::tr("%1 is empty.").arg(name));
   if (bytes.size() > LoadLimits::kMaxFileBytes) {
     return error(ErrorCode::Exhausted,
-                 tr("%1 is larger than %2 MB, the limit for an image file.")
+                 Text::tr("%1 is larger than %2 MB, the limit for an image file.")
                      .arg(name, QString::number(LoadLimits::kMaxFileBytes >> 20)));
   }
   QBuffer buffer;
@@ -109,21 +110,23 @@ Result<QImage> loadImageData(const QByteArray& bytes, const QString& name) {
   reader.setAutoTransform(true);
   const QByteArray format = reader.format().toLower();
   if (format.isEmpty() || !reader.canRead()) {
-    return error(
-        ErrorCode::Format,
-        tr("%1 is not an image that this program can read. Try a PNG or JPEG file.").arg(name));
+    return error(ErrorCode::Format,
+                 Text::tr("%1 is not an image that this program can read. Try a PNG or JPEG file.")
+                     .arg(name));
   }
   if (format.startsWith("svg") || format == "pdf") {
-    return error(ErrorCode::Unsupported,
-                 tr("%1 is a drawing, not a picture. Export it as PNG and try again.").arg(name));
+    return error(
+        ErrorCode::Unsupported,
+        Text::tr("%1 is a drawing, not a picture. Export it as PNG and try again.").arg(name));
   }
   const QSize size = reader.size();
   const qint64 pixels = qint64{std::max(size.width(), 0)} * std::max(size.height(), 0);
   if (pixels > LoadLimits::kMaxPixels) return tooLarge(name, pixels);
   const bool jpeg = format == "jpeg" || format == "jpg";
   if (jpeg && !jpegIsComplete(bytes)) {
-    return error(ErrorCode::Format,
-                 tr("%1 is incomplete: the file ends in the middle of the picture.").arg(name));
+    return error(
+        ErrorCode::Format,
+        Text::tr("%1 is incomplete: the file ends in the middle of the picture.").arg(name));
   }
   if (jpeg && pixels > LoadLimits::kReduceAbovePixels) {
     const QSize reduced = size.scaled(LoadLimits::kReducedSide, LoadLimits::kReducedSide,
@@ -133,17 +136,17 @@ Result<QImage> loadImageData(const QByteArray& bytes, const QString& name) {
   QImage image = reader.read();
   if (image.isNull()) {
     return error(ErrorCode::Format,
-                 tr("%1 is damaged or incomplete (%2).").arg(name, reader.errorString()));
+                 Text::tr("%1 is damaged or incomplete (%2).").arg(name, reader.errorString()));
   }
   return normalizedImage(image);
 }
 
 Result<QImage> normalizedImage(const QImage& image) {
   if (image.isNull()) {
-    return error(ErrorCode::InvalidArgument, tr("There is no picture to read."));
+    return error(ErrorCode::InvalidArgument, Text::tr("There is no picture to read."));
   }
   const qint64 pixels = qint64{image.width()} * image.height();
-  if (pixels > LoadLimits::kMaxPixels) return tooLarge(tr("The picture"), pixels);
+  if (pixels > LoadLimits::kMaxPixels) return tooLarge(Text::tr("The picture"), pixels);
   QImage result = image;
   const QColorSpace space = result.colorSpace();
   if (space.isValid() && space != QColorSpace(QColorSpace::SRgb)) {
@@ -151,7 +154,7 @@ Result<QImage> normalizedImage(const QImage& image) {
   }
   if (result.hasAlphaChannel()) {
     QImage flat(result.size(), QImage::Format_RGB32);
-    if (flat.isNull()) return tooLarge(tr("The picture"), pixels);
+    if (flat.isNull()) return tooLarge(Text::tr("The picture"), pixels);
     flat.fill(Qt::white);
     result.setDevicePixelRatio(1);
     QPainter painter(&flat);
@@ -161,7 +164,7 @@ Result<QImage> normalizedImage(const QImage& image) {
   } else {
     result = std::move(result).convertToFormat(QImage::Format_RGB32);
   }
-  if (result.isNull()) return tooLarge(tr("The picture"), pixels);
+  if (result.isNull()) return tooLarge(Text::tr("The picture"), pixels);
   result.setDevicePixelRatio(1);
   result.setColorSpace({});
   return result;

@@ -9,14 +9,15 @@
 namespace pillarbox::ui {
 
 namespace {
-QString tr(const char* text) {
-  return QCoreApplication::translate("Format", text);
-}
+/// The context of this file's texts for translators.
+class Text {
+  Q_DECLARE_TR_FUNCTIONS(Format)
+};
 constexpr int kFingerprintBytes = 32;
 }  // namespace
 
 QString formatBytes(quint64 bytes) {
-  if (bytes < 1000) return tr("%1 bytes").arg(bytes);
+  if (bytes < 1000) return Text::tr("%1 bytes").arg(bytes);
   return QLocale().formattedDataSize(static_cast<qint64>(bytes), bytes < 100000 ? 1 : 2,
                                      QLocale::DataSizeSIFormat);
 }
@@ -24,19 +25,21 @@ QString formatBytes(quint64 bytes) {
 QString formatMs(double milliseconds) {
   const QLocale locale;
   if (milliseconds < 0) return QStringLiteral("–");
-  if (milliseconds < 9.95) return tr("%1 ms").arg(locale.toString(milliseconds, 'f', 1));
-  if (milliseconds < 999.5) return tr("%1 ms").arg(locale.toString(milliseconds, 'f', 0));
-  if (milliseconds < 59995) return tr("%1 s").arg(locale.toString(milliseconds / 1000, 'f', 2));
+  if (milliseconds < 9.95) return Text::tr("%1 ms").arg(locale.toString(milliseconds, 'f', 1));
+  if (milliseconds < 999.5) return Text::tr("%1 ms").arg(locale.toString(milliseconds, 'f', 0));
+  if (milliseconds < 59995)
+    return Text::tr("%1 s").arg(locale.toString(milliseconds / 1000, 'f', 2));
   const auto seconds = static_cast<qint64>(std::llround(milliseconds / 1000));
-  return tr("%1 min %2 s").arg(seconds / 60).arg(seconds % 60, 2, 10, QLatin1Char('0'));
+  return Text::tr("%1 min %2 s").arg(seconds / 60).arg(seconds % 60, 2, 10, QLatin1Char('0'));
 }
 
 QString formatProbability(double probability) {
   const QLocale locale;
   const double percent = 100 * std::clamp(probability, 0.0, 1.0);
-  if (percent > 0 && percent < 0.1) return tr("< %1 %").arg(locale.toString(0.1, 'f', 1));
-  if (percent < 100 && percent >= 99.95) return tr("> %1 %").arg(locale.toString(99.9, 'f', 1));
-  return tr("%1 %").arg(locale.toString(percent, 'f', 1));
+  if (percent > 0 && percent < 0.1) return Text::tr("< %1 %").arg(locale.toString(0.1, 'f', 1));
+  if (percent < 100 && percent >= 99.95)
+    return Text::tr("> %1 %").arg(locale.toString(99.9, 'f', 1));
+  return Text::tr("%1 %").arg(locale.toString(percent, 'f', 1));
 }
 
 QString sentence(const QString& text) {

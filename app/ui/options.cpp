@@ -9,9 +9,10 @@
 namespace pillarbox::ui {
 
 namespace {
-QString tr(const char* text) {
-  return QCoreApplication::translate("Options", text);
-}
+/// The context of this file's texts for translators.
+class Text {
+  Q_DECLARE_TR_FUNCTIONS(Options)
+};
 Error invalid(const QString& message) {
   return Error{ErrorCode::InvalidArgument, message.toStdString()};
 }
@@ -48,7 +49,7 @@ Result<Options> parseOptions(int argc, const char* const* argv) {
   if (!engine.empty()) {
     const auto address = parseAddress(QString::fromStdString(engine));
     if (!address) {
-      return invalid(tr("--engine wants HOST:PORT, for example 192.0.2.7:7120, not \"%1\".")
+      return invalid(Text::tr("--engine wants HOST:PORT, for example 192.0.2.7:7120, not \"%1\".")
                          .arg(QString::fromStdString(engine)));
     }
     options.engine = *address;
@@ -56,9 +57,10 @@ Result<Options> parseOptions(int argc, const char* const* argv) {
   if (!trust.empty()) {
     options.engine.trustedFingerprint = normalizedFingerprint(QString::fromStdString(trust));
     if (options.engine.trustedFingerprint.isEmpty()) {
-      return invalid(tr("--trust wants a SHA-256 fingerprint: 64 hexadecimal digits."));
+      return invalid(Text::tr("--trust wants a SHA-256 fingerprint: 64 hexadecimal digits."));
     }
-    if (engine.empty()) return invalid(tr("--trust belongs to an engine: give --engine too."));
+    if (engine.empty())
+      return invalid(Text::tr("--trust belongs to an engine: give --engine too."));
   }
   options.stateDir = QString::fromStdString(stateDir);
   for (const std::string& image : images) options.images << QString::fromStdString(image);
@@ -74,7 +76,7 @@ QString missingDisplay() {
   const bool needsDisplay = platform.isEmpty() || platform.startsWith(QLatin1String("xcb")) ||
                             platform.startsWith(QLatin1String("wayland"));
   if (needsDisplay) {
-    return tr(
+    return Text::tr(
         "There is no display to open a window on (neither DISPLAY nor WAYLAND_DISPLAY is "
         "set); use pillarbox-cli in a terminal.");
   }
