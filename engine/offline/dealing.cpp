@@ -196,8 +196,7 @@ Status dealSet(const PublicModel& model, const WideWeights& weightMask, const Se
     for (std::uint32_t k = 1; k <= stage.activation->degree(); ++k) {
       SecureVector<U128> share = expandPower(engineSeed, s, k, n);
       for (std::size_t i = 0; i < n; ++i) {
-        power[i] *=
-            static_cast<U128>(static_cast<I128>(static_cast<std::int64_t>(lambda[i])));
+        power[i] *= static_cast<U128>(static_cast<I128>(static_cast<std::int64_t>(lambda[i])));
         share[i] = power[i] - share[i];
       }
       PILLARBOX_TRY(sendChunked(asWords(share), toClient));
