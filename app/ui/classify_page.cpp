@@ -35,7 +35,10 @@ using client::SessionState;
 namespace {
 
 constexpr int kThumbnail = 68;
-constexpr int kMaxSamples = 8;
+constexpr int kMaxSamples = 12;
+constexpr int kSampleWidth = kThumbnail + 22;
+constexpr int kSampleGap = 8;
+constexpr int kWelcomeMargin = 28;
 constexpr int kRecentFromWidth = 960;
 constexpr double kShownRemainingMs = 950;
 
@@ -140,7 +143,7 @@ QWidget* ClassifyPage::buildWelcome(const QStringList& samples) {
   auto* page = new QWidget(scroll);
   page->setAutoFillBackground(false);
   auto* outer = new QVBoxLayout(page);
-  outer->setContentsMargins(28, 20, 28, 20);
+  outer->setContentsMargins(kWelcomeMargin, 20, kWelcomeMargin, 20);
   outer->setSpacing(18);
 
   auto* area = new DropArea(page);
@@ -193,7 +196,7 @@ QWidget* ClassifyPage::buildWelcome(const QStringList& samples) {
     caption->setText(tr("Or try a sample:"));
     outer->addWidget(caption);
     auto* row = new QHBoxLayout;
-    row->setSpacing(8);
+    row->setSpacing(kSampleGap);
     for (const QString& path : samples.mid(0, kMaxSamples)) {
       auto* button = new QToolButton(page);
       button->setAutoRaise(true);
@@ -206,7 +209,8 @@ QWidget* ClassifyPage::buildWelcome(const QStringList& samples) {
       button->setAccessibleName(tr("Sample %1").arg(name));
       button->setAccessibleDescription(button->toolTip());
       button->setFocusPolicy(Qt::StrongFocus);
-      button->setFixedWidth(kThumbnail + 22);
+      button->setFixedWidth(kSampleWidth);
+      m_samples.append(button);
       connect(button, &QToolButton::clicked, this, [this, path] { Q_EMIT sampleChosen(path); });
       row->addWidget(button);
       m_pool.start([this, button, path] {
@@ -784,6 +788,10 @@ void ClassifyPage::showRecent(int index) {
 void ClassifyPage::resizeEvent(QResizeEvent* event) {
   QWidget::resizeEvent(event);
   m_recentCard->setVisible(event->size().width() >= kRecentFromWidth);
+  // As many samples as fit; the others are in the File menu.
+  const int fit =
+      (event->size().width() - 2 * kWelcomeMargin + kSampleGap) / (kSampleWidth + kSampleGap);
+  for (int i = 0; i < m_samples.size(); ++i) m_samples[i]->setVisible(i < fit);
 }
 
 }  // namespace pillarbox::ui

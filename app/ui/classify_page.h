@@ -87,6 +87,7 @@ class ClassifyPage : public QWidget {
   QTimer m_tick;
 
   QStackedLayout* m_pages = nullptr;
+  QVector<QToolButton*> m_samples;
   QLabel* m_dropHint = nullptr;
   QLabel* m_welcomeHint = nullptr;
   QPushButton* m_welcomeConnect = nullptr;

@@ -106,6 +106,9 @@ class Screens : public QObject {
     QVERIFY(QTest::qWaitForWindowExposed(&window));
     QTest::qWait(300);
     save(window, "01-first-run");
+    window.resize(760, 540);
+    save(window, "01-first-run-760x540");
+    window.resize(1160, 760);
 
     window.showConnectionManager();
     saveDialog(window, "02-engines-empty");
