@@ -187,6 +187,7 @@ int classify(const ConnectionFlags& flags, const std::vector<std::string>& image
     }
     const auto result = session.classify(*pixels);
     if (!result.ok()) return fail(result.error());
+    if (!result->warning.empty()) std::cerr << "WARNING: " << file << ": " << result->warning << "\n";
     const auto order = ranking(result->probabilities);
     const std::size_t listed = std::min<std::size_t>(order.size(), static_cast<std::size_t>(top));
     if (json) {
@@ -291,6 +292,10 @@ int evaluate(const ConnectionFlags& flags, const std::string& source, const std:
       if (!result.ok()) {
         bar.clear();
         return fail({result.error().code, labelled.name + ": " + result.error().message});
+      }
+      if (!result->warning.empty()) {
+        bar.clear();
+        std::cerr << "WARNING: " << labelled.name << ": " << result->warning << "\n";
       }
       if (ranking(result->probabilities).front() == labelled.label) ++correct;
       total.rounds += result->rounds;

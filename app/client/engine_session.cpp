@@ -516,6 +516,7 @@ Result<Classification> EngineSession::classify(std::span<const float> pixels,
   const net::MeterReading after = channel.meter();
   Classification result;
   result.probabilities = std::move(outcome->probabilities);
+  result.warning = std::move(outcome->warning);
   result.rounds = net::roundsBetween(before, after);
   result.bytesSent = after.bytesSent - before.bytesSent;
   result.bytesReceived = after.bytesReceived - before.bytesReceived;

@@ -86,6 +86,7 @@ struct Classification {
   double onlineSeconds = 0;  ///< from the set in hand and the pixels ready to the class known
   std::uint64_t offlineBytesSent = 0, offlineBytesReceived = 0;  ///< of the set that was used
   double offlineSeconds = 0;
+  std::string warning;  ///< empty, or why the answer may be wrong; for people
 };
 
 class EngineSession {

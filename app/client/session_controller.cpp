@@ -545,6 +545,8 @@ void SessionController::Worker::classifyOne(EngineSession& session, Job job) {
   result.offlineBytesSent = outcome->offlineBytesSent;
   result.offlineBytesReceived = outcome->offlineBytesReceived;
   result.offlineMs = outcome->offlineSeconds * 1e3;
+  result.warning = text(outcome->warning);
+  if (!outcome->warning.empty()) log(QStringLiteral("warning"), result.warning);
   post([owner = m_owner, result] { Q_EMIT owner->finished(result); });
 }
 

@@ -96,6 +96,7 @@ struct ClassificationResult {
   double onlineMs = 0;
   quint64 offlineBytesSent = 0, offlineBytesReceived = 0;
   double offlineMs = 0;
+  QString warning;  ///< empty, or why the answer may be wrong
 };
 
 struct SessionError {

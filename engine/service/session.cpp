@@ -301,7 +301,7 @@ Status Session::infer(std::uint64_t index) {
                          ": it was used, burnt or never prepared");
   }
   const net::MeterReading before = m_channel.meter();
-  const Status status = inference::runEngine(m_channel, *m_model, std::move(node.mapped().set));
+  const Status status = inference::runEngine(m_channel, *m_model, std::move(node.mapped().set), &m_inferenceMemory);
   const net::MeterReading after = m_channel.meter();
   const double elapsed = secondsSince(now);
   ++m_inferences;

@@ -94,6 +94,7 @@ class Session {
   std::shared_ptr<const inference::EngineModel> m_model;
   std::unique_ptr<SessionCorrelations> m_correlations;
   std::map<std::uint64_t, Prepared> m_bank;
+  inference::EngineMemory m_inferenceMemory;
   std::uint64_t m_dealtIndex = 0;                              ///< last index that PrepareSet named
   std::uint64_t m_uploadedIndex = 0;                           ///< last index that SetUpload named
   std::deque<std::chrono::steady_clock::time_point> m_recent;  ///< inferences of the last minute
