@@ -187,7 +187,8 @@ int classify(const ConnectionFlags& flags, const std::vector<std::string>& image
     }
     const auto result = session.classify(*pixels);
     if (!result.ok()) return fail(result.error());
-    if (!result->warning.empty()) std::cerr << "WARNING: " << file << ": " << result->warning << "\n";
+    if (!result->warning.empty())
+      std::cerr << "WARNING: " << file << ": " << result->warning << "\n";
     const auto order = ranking(result->probabilities);
     const std::size_t listed = std::min<std::size_t>(order.size(), static_cast<std::size_t>(top));
     if (json) {

@@ -282,13 +282,29 @@ Result<AssembledSet> DealerProvider::assemble(std::uint64_t index, const Fractio
     if (!connected) PILLARBOX_TRY(connect());
     return deal(index, progress);
   };
-  auto result = work();
-  if (!result.ok()) {
-    // Whatever went wrong, the next set starts on a new connection.
+  const auto hangUp = [this] {
     const std::lock_guard lock(m_mutex);
     m_channel.reset();
     m_connector.reset();
+  };
+  auto result = work();
+  if (!result.ok() && connected && result.error().code == ErrorCode::Closed) {
+    // The dealer closed a connection that had been idle for long. Had it dealt this index already,
+    // it would refuse to do so again.
+    hangUp();
+    connected = false;
+    result = work();
+  }
+  if (!result.ok()) {
+    // Whatever went wrong, the next set starts on a new connection.
+    hangUp();
+    const std::lock_guard lock(m_mutex);
     if (m_cancelled) return Error{ErrorCode::Cancelled, "the session was ended"};
+    Error error = std::move(result).error();
+    if (error.message.find("dealer") == std::string::npos) {
+      error.message = "the dealer: " + error.message;
+    }
+    return error;
   }
   return result;
 }

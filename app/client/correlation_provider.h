@@ -61,6 +61,10 @@ class CorrelationProvider {
   /// Whether opening the model again could help after this error.
   virtual bool wantsRenewal(const Error&) const { return false; }
 
+  /// Whether assemble() may be held up in `progress` while an inference runs: not where it holds
+  /// the line that the inference waits for.
+  virtual bool mayYield() const { return false; }
+
   /// Ends a running assemble() with Cancelled. From any thread.
   virtual void cancel() noexcept {}
 
@@ -104,6 +108,7 @@ class DealerProvider : public CorrelationProvider {
   Result<AssembledSet> assemble(std::uint64_t index, const Fraction& progress) override;
   void renew(const OpenedModel& model) override;
   bool wantsRenewal(const Error& error) const override;
+  bool mayYield() const override { return true; }
   void cancel() noexcept override;
   std::string trust() const override;
 

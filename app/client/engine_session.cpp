@@ -420,7 +420,9 @@ Result<EngineSession::Ready> EngineSession::prepareOne(std::uint64_t index) {
       m_lastProgress = Clock::now();
       // The next set can wait, the image cannot: leave the processor to an inference that runs. Not
       // for ever, so that whoever deals does not lose patience.
-      m_changed.wait_for(lock, kYield, [this] { return !m_inferring || m_cancelled; });
+      if (m_provider->mayYield()) {
+        m_changed.wait_for(lock, kYield, [this] { return !m_inferring || m_cancelled; });
+      }
     }
     reportBank();
   }));

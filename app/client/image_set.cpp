@@ -84,8 +84,11 @@ Result<std::vector<LabelledImage>> arrange(std::vector<Entry> entries, const std
   const Error layout{ErrorCode::Format,
                      source + " is not laid out as class/file or split/class/file"};
   if (entries.empty()) return Error{ErrorCode::Format, source + " holds no images"};
-  // A single folder around everything, as zips often have.
+  // A single folder around everything, as zips often have, unless it is the only split there is.
+  static const std::set<std::string> kSplits = {"train", "training", "test",      "testing",
+                                                "val",   "valid",    "validation"};
   while (entries.front().parts.size() > 2 &&
+         !kSplits.contains(lower(entries.front().parts.front())) &&
          std::all_of(entries.begin(), entries.end(),
                      [&](const Entry& entry) {
                        return entry.parts.size() == entries.front().parts.size() &&

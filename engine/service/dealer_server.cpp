@@ -80,7 +80,8 @@ void DealerConnection::run() noexcept {
   }
   try {
     forgetEngine();
-    if (!status.ok()) {
+    const bool left = !status.ok() && status.error().code == ErrorCode::Closed;
+    if (!status.ok() && (!left || isDraining())) {
       m_line->channel.sendFailure(status.error().code == ErrorCode::Internal
                                       ? Error{ErrorCode::Internal, "the dealer failed; see its log"}
                                       : status.error());
@@ -114,6 +115,11 @@ void DealerConnection::drain() noexcept {
 
 void DealerConnection::cancel() noexcept {
   m_line->channel.cancel();
+}
+
+bool DealerConnection::isDraining() {
+  const std::lock_guard lock(m_mutex);
+  return m_draining;
 }
 
 Status DealerConnection::enter(bool dealing) {

@@ -117,6 +117,7 @@ class DealerConnection {
   Status reply(const net::proto::FromDealer& message);
   Status decline(const Error& error);
   Status enter(bool dealing);
+  bool isDraining();
   void forgetEngine();
 
   DealerState& m_state;

@@ -54,7 +54,8 @@ void Session::run() noexcept {
     status = Error{ErrorCode::Internal, "a fault of the engine"};
   }
   try {
-    if (!status.ok()) {
+    const bool left = !status.ok() && status.error().code == ErrorCode::Closed;
+    if (!status.ok() && (!left || isDraining())) {
       // What happened inside the engine is for its log; the client learns that it was no fault of
       // its own.
       m_channel.sendFailure(status.error().code == ErrorCode::Internal
@@ -85,6 +86,11 @@ void Session::drain() noexcept {
 
 void Session::cancel() noexcept {
   m_channel.cancel();
+}
+
+bool Session::isDraining() {
+  const std::lock_guard lock(m_mutex);
+  return m_draining;
 }
 
 Status Session::enter(Phase phase) {
@@ -301,7 +307,8 @@ Status Session::infer(std::uint64_t index) {
                          ": it was used, burnt or never prepared");
   }
   const net::MeterReading before = m_channel.meter();
-  const Status status = inference::runEngine(m_channel, *m_model, std::move(node.mapped().set), &m_inferenceMemory);
+  const Status status =
+      inference::runEngine(m_channel, *m_model, std::move(node.mapped().set), &m_inferenceMemory);
   const net::MeterReading after = m_channel.meter();
   const double elapsed = secondsSince(now);
   ++m_inferences;

@@ -76,6 +76,7 @@ class Session {
   Status advanceIndex(std::uint64_t index);
   /// Changes the phase; Cancelled if the engine is shutting down.
   Status enter(Phase phase);
+  bool isDraining();
   void logEnd(const Status& status, double seconds) const;
 
   EngineContext& m_context;

@@ -1,11 +1,12 @@
 #include "tests/support/service_rig.h"
 
+#include <csignal>
+#include <random>
+
 #include <QElapsedTimer>
 #include <QFile>
 #include <QImage>
 #include <QThread>
-#include <csignal>
-#include <random>
 
 #include "tests/support/onnx_builder.h"
 
@@ -34,7 +35,9 @@ Ran runProgram(const QString& program, const QStringList& arguments, int timeout
   return ran;
 }
 
-Service::~Service() { kill(); }
+Service::~Service() {
+  kill();
+}
 
 bool Service::start(const QString& program, const QStringList& arguments,
                     const QString& readyFile) {
@@ -75,7 +78,9 @@ void Service::kill() {
   m_process.waitForFinished();
 }
 
-void Service::terminate() { m_process.terminate(); }
+void Service::terminate() {
+  m_process.terminate();
+}
 
 int Service::waitForEnd(int timeoutMs) {
   if (m_process.state() != QProcess::NotRunning && !m_process.waitForFinished(timeoutMs)) return -1;

@@ -2,13 +2,14 @@
 // their state in a temporary folder.
 #pragma once
 
+#include <memory>
+#include <string>
+#include <vector>
+
 #include <QProcess>
 #include <QString>
 #include <QStringList>
 #include <QTemporaryDir>
-#include <memory>
-#include <string>
-#include <vector>
 
 #include "models/loaded_model.h"
 
@@ -28,7 +29,7 @@ class Service {
   ~Service();
   /// Starts `program serve ARGUMENTS` and waits until it listens. False if it ended instead.
   bool start(const QString& program, const QStringList& arguments, const QString& readyFile);
-  QString address() const { return m_address; }          ///< "127.0.0.1:40123"
+  QString address() const { return m_address; }  ///< "127.0.0.1:40123"
   quint16 port() const;
   QString fingerprint() const { return m_fingerprint; }  ///< "AA:BB:..."
   QString log();                                         ///< stderr so far

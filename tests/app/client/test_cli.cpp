@@ -1,10 +1,11 @@
 // pillarbox-cli against real services: its output is an interface for scripts, so keys and types
 // are checked one by one.
 
+#include <set>
+
 #include <QImage>
 #include <QtTest>
 #include <nlohmann/json.hpp>
-#include <set>
 #include <zip.h>
 
 #include "engine/inference/executor.h"
@@ -51,7 +52,8 @@ bool writeZip(const QString& path, const QStringList& files, const QStringList& 
   if (zip == nullptr) return false;
   for (qsizetype i = 0; i < files.size(); ++i) {
     zip_source_t* source = zip_source_file(zip, files[i].toUtf8().constData(), 0, -1);
-    if (zip_file_add(zip, names[i].toUtf8().constData(), source, ZIP_FL_ENC_UTF_8) < 0) return false;
+    if (zip_file_add(zip, names[i].toUtf8().constData(), source, ZIP_FL_ENC_UTF_8) < 0)
+      return false;
   }
   return zip_close(zip) == 0;
 }
@@ -76,9 +78,9 @@ class TestCli : public QObject {
     for (unsigned i = 0; i < 4; ++i) {
       m_images << writeImage(m_rig.path(QString("image %1.png").arg(i)), i);
     }
-    const Ran pinned = runProgram("pillarbox-cli", QStringList{"classify"} + connection() +
-                                                       QStringList{"--trust-on-first-use"} +
-                                                       m_images.mid(0, 1));
+    const Ran pinned =
+        runProgram("pillarbox-cli", QStringList{"classify"} + connection() +
+                                        QStringList{"--trust-on-first-use"} + m_images.mid(0, 1));
     QVERIFY2(pinned.exitCode == 0, qPrintable(pinned.errors));
   }
 
@@ -93,11 +95,16 @@ class TestCli : public QObject {
       const Json& object = objects[i];
       std::set<std::string> keys;
       for (const auto& [key, value] : object.items()) keys.insert(key);
-      const std::set<std::string> expected = {
-          "image",      "class",          "top",
-          "rounds",     "bytes_sent",     "bytes_received",
-          "online_ms",  "offline_bytes_sent", "offline_bytes_received",
-          "offline_ms"};
+      const std::set<std::string> expected = {"image",
+                                              "class",
+                                              "top",
+                                              "rounds",
+                                              "bytes_sent",
+                                              "bytes_received",
+                                              "online_ms",
+                                              "offline_bytes_sent",
+                                              "offline_bytes_received",
+                                              "offline_ms"};
       QVERIFY(keys == expected);
       const QString file = m_images[static_cast<qsizetype>(i)];
       QCOMPARE(QString::fromStdString(object["image"].get<std::string>()), file);
@@ -146,9 +153,9 @@ class TestCli : public QObject {
     QVERIFY(file.open(QIODevice::WriteOnly));
     file.write("no image");
     file.close();
-    const Ran ran = runProgram("pillarbox-cli", QStringList{"classify"} + connection() +
-                                                    QStringList{file.fileName(), m_images[0],
-                                                                m_rig.path("none.png")});
+    const Ran ran = runProgram(
+        "pillarbox-cli", QStringList{"classify"} + connection() +
+                             QStringList{file.fileName(), m_images[0], m_rig.path("none.png")});
     QCOMPARE(ran.exitCode, 1);
     QCOMPARE(ran.output.split('\n', Qt::SkipEmptyParts).size(), 1);
     QVERIFY(ran.errors.contains("notes.png"));
@@ -156,27 +163,27 @@ class TestCli : public QObject {
   }
 
   void unknownEngine() {
-    const Ran ran =
-        runProgram("pillarbox-cli", QStringList{"classify"} + connection("new") + m_images.mid(0, 1));
+    const Ran ran = runProgram("pillarbox-cli",
+                               QStringList{"classify"} + connection("new") + m_images.mid(0, 1));
     QCOMPARE(ran.exitCode, 3);
     QVERIFY(ran.errors.contains("--trust " + m_rig.engine.fingerprint()));
     QVERIFY(ran.output.isEmpty());
     const QStringList arguments = QStringList{"classify"} + connection("new");
     QString wrong = m_rig.engine.fingerprint();
     wrong[0] = wrong[0] == '0' ? '1' : '0';
+    QCOMPARE(
+        runProgram("pillarbox-cli", arguments + QStringList{"--trust", wrong} + m_images.mid(0, 1))
+            .exitCode,
+        3);
     QCOMPARE(runProgram("pillarbox-cli",
-                        arguments + QStringList{"--trust", wrong} + m_images.mid(0, 1))
-                 .exitCode,
-             3);
-    QCOMPARE(runProgram("pillarbox-cli", arguments + QStringList{"--trust", "nonsense"} +
-                                             m_images.mid(0, 1))
+                        arguments + QStringList{"--trust", "nonsense"} + m_images.mid(0, 1))
                  .exitCode,
              1);
     const QString plain = m_rig.engine.fingerprint().remove(':').toLower();
-    QCOMPARE(runProgram("pillarbox-cli",
-                        arguments + QStringList{"--trust", plain} + m_images.mid(0, 1))
-                 .exitCode,
-             0);
+    QCOMPARE(
+        runProgram("pillarbox-cli", arguments + QStringList{"--trust", plain} + m_images.mid(0, 1))
+            .exitCode,
+        0);
     const Ran list =
         runProgram("pillarbox-cli", {"trust", "list", "--state-dir", m_rig.path("new")});
     QVERIFY(list.output.contains("engine " + m_rig.engine.address() + " " +
@@ -191,10 +198,9 @@ class TestCli : public QObject {
   }
 
   void nobodyThere() {
-    const Ran ran = runProgram(
-        "pillarbox-cli", QStringList{"classify", "--engine", "127.0.0.1:1", "--state-dir",
-                                     m_rig.path("client")} +
-                             m_images.mid(0, 1));
+    const Ran ran = runProgram("pillarbox-cli", QStringList{"classify", "--engine", "127.0.0.1:1",
+                                                            "--state-dir", m_rig.path("client")} +
+                                                    m_images.mid(0, 1));
     QCOMPARE(ran.exitCode, 1);
     QVERIFY(ran.errors.contains("127.0.0.1:1"));
   }
@@ -238,11 +244,16 @@ class TestCli : public QObject {
     const Json object = jsonLines(ran.output).back();
     std::set<std::string> keys;
     for (const auto& [key, value] : object.items()) keys.insert(key);
-    const std::set<std::string> expected = {
-        "images",     "correct",        "accuracy",
-        "rounds",     "bytes_sent",     "bytes_received",
-        "online_ms",  "offline_bytes_sent", "offline_bytes_received",
-        "offline_ms"};
+    const std::set<std::string> expected = {"images",
+                                            "correct",
+                                            "accuracy",
+                                            "rounds",
+                                            "bytes_sent",
+                                            "bytes_received",
+                                            "online_ms",
+                                            "offline_bytes_sent",
+                                            "offline_bytes_received",
+                                            "offline_ms"};
     QVERIFY(keys == expected);
     QCOMPARE(object["images"].get<int>(), 4);
     QCOMPARE(object["correct"].get<std::size_t>(), right);
@@ -261,10 +272,9 @@ class TestCli : public QObject {
   void firstPartyWarns() {
     ServiceRig rig;
     QVERIFY(rig.startEngine());
-    const Ran ran = runProgram("pillarbox-cli",
-                               {"classify", "--engine", rig.engine.address(), "--state-dir",
-                                rig.path("client"), "--trust", rig.engine.fingerprint(),
-                                m_images[0]});
+    const Ran ran = runProgram(
+        "pillarbox-cli", {"classify", "--engine", rig.engine.address(), "--state-dir",
+                          rig.path("client"), "--trust", rig.engine.fingerprint(), m_images[0]});
     QVERIFY2(ran.exitCode == 0, qPrintable(ran.errors));
     QVERIFY(ran.errors.contains("WARNING"));
     QVERIFY(ran.errors.contains("could read the image"));
@@ -279,16 +289,15 @@ class TestCli : public QObject {
     QVERIFY2(rig.startEngine("127.0.0.1:0", {"--model", model}), qPrintable(rig.engine.log()));
     const auto loaded = models::loadOnnx(std::filesystem::path(model.toStdString())).value();
     const QString image = writeImage(rig.path("image.png"), 7, 32, 32);
-    const Ran ran = runProgram("pillarbox-cli",
-                               {"classify", "--engine", rig.engine.address(), "--state-dir",
-                                rig.path("client"), "--trust", rig.engine.fingerprint(), "--json",
-                                image},
-                               60000);
+    const Ran ran =
+        runProgram("pillarbox-cli",
+                   {"classify", "--engine", rig.engine.address(), "--state-dir", rig.path("client"),
+                    "--trust", rig.engine.fingerprint(), "--json", image},
+                   60000);
     QVERIFY2(ran.exitCode == 0, qPrintable(ran.errors));
     const Json object = jsonLines(ran.output).back();
     QCOMPARE(object["rounds"].get<std::size_t>(), loaded.model.stages.size());
-    QCOMPARE(object["class"].get<std::string>(),
-             loaded.model.labels[oracleClass(loaded, image)]);
+    QCOMPARE(object["class"].get<std::string>(), loaded.model.labels[oracleClass(loaded, image)]);
   }
 };
 

@@ -1,9 +1,10 @@
 // What a client keeps and reads: pins, labelled images, streams of words, the cache.
 
+#include <numeric>
+
 #include <QImage>
 #include <QTemporaryDir>
 #include <QtTest>
-#include <numeric>
 
 #include "app/client/image_set.h"
 #include "app/client/weight_cache.h"
@@ -73,12 +74,12 @@ class TestClientFiles : public QObject {
     QTest::newRow("array") << QByteArray("[]");
     QTest::newRow("no pins") << QByteArray("{\"version\":1}");
     QTest::newRow("other version") << QByteArray("{\"version\":2,\"pins\":[]}");
-    QTest::newRow("short fingerprint")
-        << QByteArray("{\"version\":1,\"pins\":[{\"kind\":\"engine\",\"host\":\"h\",\"port\":1,"
-                      "\"sha256\":\"AB\"}]}");
-    QTest::newRow("port as text")
-        << QByteArray("{\"version\":1,\"pins\":[{\"kind\":\"engine\",\"host\":\"h\",\"port\":\"1\","
-                      "\"sha256\":\"AB\"}]}");
+    QTest::newRow("short fingerprint") << QByteArray(
+        "{\"version\":1,\"pins\":[{\"kind\":\"engine\",\"host\":\"h\",\"port\":1,"
+        "\"sha256\":\"AB\"}]}");
+    QTest::newRow("port as text") << QByteArray(
+        "{\"version\":1,\"pins\":[{\"kind\":\"engine\",\"host\":\"h\",\"port\":\"1\","
+        "\"sha256\":\"AB\"}]}");
     QTest::newRow("entry is a number") << QByteArray("{\"version\":1,\"pins\":[3]}");
     QTest::newRow("host is a number")
         << QByteArray("{\"version\":1,\"pins\":[{\"kind\":\"engine\",\"host\":5,\"port\":1}]}");

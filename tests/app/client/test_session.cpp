@@ -2,12 +2,13 @@
 // loopback. What is right is said by the plaintext oracle, the declared cost and the meter; what
 // goes wrong must be a clear error, and burn the set.
 
-#include <QDir>
-#include <QtTest>
 #include <atomic>
 #include <cmath>
 #include <numeric>
 #include <thread>
+
+#include <QDir>
+#include <QtTest>
 
 #include "app/client/engine_session.h"
 #include "models/onnx_reader.h"
@@ -95,14 +96,14 @@ class RawClient {
     PILLARBOX_TRY(m_channel->receiveBytes(std::as_writable_bytes(std::span(seed.bytes))));
     net::WordStreamReader reader(*m_channel, answer.set_dealt().words());
     m_openings.clear();
-    PILLARBOX_ASSIGN(
-        auto set, offline::assembleClientSet(
-                      m_model, nullptr, index, seed,
-                      [&](std::span<std::uint64_t> words) { return reader.read(words); },
-                      [&](std::span<const std::uint64_t> words) -> Status {
-                        m_openings.insert(m_openings.end(), words.begin(), words.end());
-                        return {};
-                      }));
+    PILLARBOX_ASSIGN(auto set,
+                     offline::assembleClientSet(
+                         m_model, nullptr, index, seed,
+                         [&](std::span<std::uint64_t> words) { return reader.read(words); },
+                         [&](std::span<const std::uint64_t> words) -> Status {
+                           m_openings.insert(m_openings.end(), words.begin(), words.end());
+                           return {};
+                         }));
     PILLARBOX_TRY(upload(index));
     return set;
   }
@@ -123,8 +124,7 @@ class RawClient {
     ToEngine request;
     request.mutable_start_inference()->set_index(index);
     PILLARBOX_TRY(net::sendMessage(*m_channel, request));
-    return inference::runClient(*m_channel, m_model, std::move(set),
-                                randomImage(m_model.input, 1));
+    return inference::runClient(*m_channel, m_model, std::move(set), randomImage(m_model.input, 1));
   }
 
  private:
@@ -262,7 +262,8 @@ class TestSession : public QObject {
         EngineSession session(optionsFor(rig, QString("client%1").arg(c)));
         if (!session.connect().ok()) return;
         for (int i = 0; i < 3; ++i) {
-          const auto image = randomImage(loaded.model.input, static_cast<std::uint64_t>(10 * c + i));
+          const auto image =
+              randomImage(loaded.model.input, static_cast<std::uint64_t>(10 * c + i));
           const auto result = session.classify(image);
           if (!result.ok()) return;
           if (deviation(loaded, oracle, image, *result) < kTolerance) ++right;
@@ -399,8 +400,8 @@ class TestSession : public QObject {
     const std::string before = rig.engine.fingerprint().toStdString();
     const QString address = rig.engine.address();
     rig.engine.kill();
-    const Ran generated = runProgram("pillarbox-engine", {"generate-cert", "--force", "--state-dir",
-                                                          rig.path("engine")});
+    const Ran generated = runProgram(
+        "pillarbox-engine", {"generate-cert", "--force", "--state-dir", rig.path("engine")});
     QCOMPARE(generated.exitCode, 0);
     QVERIFY(rig.startEngine(address));
     const std::string after = rig.engine.fingerprint().toStdString();
@@ -453,10 +454,10 @@ class TestSession : public QObject {
 
   void aSetIsUsedOnce_data() {
     QTest::addColumn<QString>("attack");
-    for (const char* attack : {"inference with a used index", "inference with an unknown index",
-                               "upload of a used index", "upload of a waiting index",
-                               "deal of a waiting index", "deal of a smaller index",
-                               "upload that nobody dealt"}) {
+    for (const char* attack :
+         {"inference with a used index", "inference with an unknown index",
+          "upload of a used index", "upload of a waiting index", "deal of a waiting index",
+          "deal of a smaller index", "upload that nobody dealt"}) {
       QTest::newRow(attack) << QString(attack);
     }
   }
@@ -519,9 +520,8 @@ class TestSession : public QObject {
 
   void bankIsLimited() {
     ServiceRig rig;
-    QVERIFY(rig.startEngine("127.0.0.1:0",
-                            {"--config", writeConfiguration(
-                                             rig, "[limits]\nsets_per_session = 2\n")}));
+    QVERIFY(rig.startEngine(
+        "127.0.0.1:0", {"--config", writeConfiguration(rig, "[limits]\nsets_per_session = 2\n")}));
     RawClient client(rig);
     QCOMPARE(client.welcome().max_sets(), 2u);
     QVERIFY(client.open().ok());
@@ -536,9 +536,9 @@ class TestSession : public QObject {
 
   void quota() {
     ServiceRig rig;
-    QVERIFY(rig.startEngine("127.0.0.1:0",
-                            {"--config", writeConfiguration(
-                                             rig, "[limits]\ninferences_per_minute = 2\n")}));
+    QVERIFY(rig.startEngine(
+        "127.0.0.1:0",
+        {"--config", writeConfiguration(rig, "[limits]\ninferences_per_minute = 2\n")}));
     EngineSession session(optionsFor(rig));
     QVERIFY(session.connect().ok());
     const auto image = randomImage(session.facts().model->input, 1);

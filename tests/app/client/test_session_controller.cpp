@@ -1,10 +1,11 @@
 // SessionController as the windows use it: signals on the caller's thread, first contact, changed
 // certificates, an engine that goes away and comes back, images that wait.
 
+#include <cmath>
+
 #include <QImage>
 #include <QSignalSpy>
 #include <QtTest>
-#include <cmath>
 
 #include "app/client/session_controller.h"
 #include "tests/support/service_rig.h"
@@ -125,8 +126,8 @@ class TestSessionController : public QObject {
     QTRY_COMPARE_WITH_TIMEOUT(ears.controller.state(), SessionState::Ready, kPatience);
     QTRY_COMPARE_WITH_TIMEOUT(ears.banks.last()[0].value<BankStatus>().ready, 2, kPatience);
     // The link's round trip is measured sooner or later.
-    QTRY_VERIFY_WITH_TIMEOUT(
-        ears.connections.last()[0].value<ConnectionInfo>().roundTripMs >= 0, kPatience);
+    QTRY_VERIFY_WITH_TIMEOUT(ears.connections.last()[0].value<ConnectionInfo>().roundTripMs >= 0,
+                             kPatience);
 
     ears.controller.disconnectFromEngine();
     QTRY_COMPARE_WITH_TIMEOUT(ears.controller.state(), SessionState::Disconnected, kPatience);
@@ -165,8 +166,8 @@ class TestSessionController : public QObject {
     const QString before = rig.engine.fingerprint(), where = rig.engine.address();
     rig.engine.kill();
     QTRY_VERIFY_WITH_TIMEOUT(ears.has(SessionState::Reconnecting), kPatience);
-    QCOMPARE(runProgram("pillarbox-engine", {"generate-cert", "--force", "--state-dir",
-                                             rig.path("engine")})
+    QCOMPARE(runProgram("pillarbox-engine",
+                        {"generate-cert", "--force", "--state-dir", rig.path("engine")})
                  .exitCode,
              0);
     ears.controller.disconnectFromEngine();
@@ -257,13 +258,12 @@ class TestSessionController : public QObject {
     // Taken back while it runs: it fails as cancelled or was done already; either way the next one
     // works, in a new session if need be.
     const quint64 running = ears.controller.classify(picture(), "running");
-    QTRY_VERIFY_WITH_TIMEOUT(!ears.started.isEmpty() &&
-                                 ears.started.last()[0].value<quint64>() == running,
-                             kPatience);
+    QTRY_VERIFY_WITH_TIMEOUT(
+        !ears.started.isEmpty() && ears.started.last()[0].value<quint64>() == running, kPatience);
     ears.controller.cancel(running);
     const quint64 next = ears.controller.classify(picture(), "next");
-    QTRY_VERIFY_WITH_TIMEOUT(
-        ears.finished.last()[0].value<ClassificationResult>().id == next, kPatience);
+    QTRY_VERIFY_WITH_TIMEOUT(ears.finished.last()[0].value<ClassificationResult>().id == next,
+                             kPatience);
     QCOMPARE(ears.finished.size() + ears.failed.size(), 6);
   }
 

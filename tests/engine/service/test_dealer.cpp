@@ -1,8 +1,9 @@
 // The dealer's rules, against its connections in this process over in-memory transports: who may
 // ask for what, and that nothing is dealt twice.
 
-#include <QtTest>
 #include <thread>
+
+#include <QtTest>
 
 #include "engine/service/connection_pool.h"
 #include "engine/service/dealer_server.h"
