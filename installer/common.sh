@@ -199,9 +199,9 @@ build() {
   [[ -t 1 ]] || quiet=(--quiet)
   if ! ninja -C "$root/build/$preset" -n "$@" 2>/dev/null | grep -q 'no work to do'; then
     say "building ($preset, $jobs at a time; the first time takes several minutes)"
-  fi
-  if ! ninja -C "$root/build/$preset" "${quiet[@]}" -j "$jobs" "$@"; then
-    die "the build failed; the compiler's messages are above."
+    if ! ninja -C "$root/build/$preset" "${quiet[@]}" -j "$jobs" "$@"; then
+      die "the build failed; the compiler's messages are above."
+    fi
   fi
   exec {lock}>&-
 }
