@@ -1,0 +1,49 @@
+// Where training images come from: the CIFAR binary distributions, and images in folders or zips.
+//
+//   CIFAR-10    a folder with data_batch_*.bin and test_batch.bin (records of 1 + 3072 bytes)
+//   CIFAR-100   a folder with train.bin and test.bin (records of 2 + 3072 bytes: coarse, fine)
+//   images      a folder or .zip file with split/class/file; several may be given and are merged.
+//               split is "train" or "test" ("val" and "valid" count as test). One leading folder
+//               common to all entries is allowed.
+//
+// JPEG files are decoded by libjpeg-turbo with its accurate integer transform and smooth chroma
+// upsampling, which are also what Qt's decoder uses, so that the app feeds a network the pixels it
+// was trained on. Other formats go through stb_image. Images of another size than asked for are
+// skipped with a reason, as are files that do not decode: one bad file never ends a run.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <span>
+#include <vector>
+
+#include "engine/core/result.h"
+#include "models/data/image_set.h"
+
+namespace pillarbox::data {
+
+/// Pixels of one decoded file: RGB, 8 bits, row after row.
+struct DecodedImage {
+  std::uint32_t width = 0;
+  std::uint32_t height = 0;
+  std::vector<std::uint8_t> pixels;
+};
+
+/// Largest image that is decoded, in pixels.
+inline constexpr std::uint64_t kMaxPixels = std::uint64_t{1} << 26;
+
+/// Decodes JPEG, PNG, BMP, GIF (first frame), PNM or TGA bytes. Transparency is dropped.
+/// Errors: Format (with the decoder's reason), Exhausted (over kMaxPixels).
+Result<DecodedImage> decodeImage(std::span<const std::byte> bytes);
+
+struct ReadOptions {
+  std::uint32_t size = 32;  ///< height and width that images must have
+  bool trainToo = true;     ///< false reads the test split only
+};
+
+/// Reads and merges everything that `paths` name.
+/// Errors: NotFound, Io, Format (nothing usable; a class that only one of the sources has is fine).
+Result<Dataset> readDataset(const std::vector<std::filesystem::path>& paths,
+                            const ReadOptions& options);
+
+}  // namespace pillarbox::data

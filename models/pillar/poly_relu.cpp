@@ -1,0 +1,365 @@
+#include "models/pillar/poly_relu.h"
+
+#include <ATen/Parallel.h>
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <mutex>
+#include <stdexcept>
+
+// Builds each loop for the wide vector units as well and picks at run time.
+#if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__)
+#define PILLARBOX_CLONES \
+  __attribute__((target_clones("arch=skylake-avx512", "arch=haswell", "default")))
+#else
+#define PILLARBOX_CLONES
+#endif
+#define PILLARBOX_INLINE inline __attribute__((always_inline))
+
+namespace pillarbox::pillar {
+namespace {
+
+constexpr int kMaxCoefficients = 9;
+constexpr int kMaxExponent = 16;
+constexpr std::int64_t kBlock = 1024;        // floats; x, dy and dx of one block stay in the L1 cache
+constexpr std::int64_t kGrain = 64 * kBlock;  // smallest share of a thread
+
+struct Constants {
+  float coefficients[kMaxCoefficients] = {};
+  float derivative[kMaxCoefficients] = {};
+  int degree = 4;
+  float range = 5;
+  float clipTo = 5;  // infinity where nothing is clipped
+  float inversePenaltyRange = 1;
+  int exponent = 0;
+};
+
+Constants constantsOf(const ActivationSettings& s) {
+  if (s.coefficients.size() < 2 || s.coefficients.size() > kMaxCoefficients) {
+    throw std::invalid_argument("an activation needs 2 to 9 coefficients");
+  }
+  if (s.penaltyExponent < 0 || s.penaltyExponent > kMaxExponent || s.penaltyExponent % 2 != 0) {
+    throw std::invalid_argument("the penalty's exponent must be even and at most 16");
+  }
+  if (!(s.range > 0) || !(s.penaltyRange > 0)) {
+    throw std::invalid_argument("an activation's range must be positive");
+  }
+  Constants c;
+  c.degree = static_cast<int>(s.coefficients.size()) - 1;
+  for (int i = 0; i <= c.degree; ++i) c.coefficients[i] = static_cast<float>(s.coefficients[i]);
+  for (int i = 1; i <= c.degree; ++i) c.derivative[i - 1] = static_cast<float>(i * s.coefficients[i]);
+  c.range = static_cast<float>(s.range);
+  c.clipTo = s.clip ? c.range : std::numeric_limits<float>::infinity();
+  c.inversePenaltyRange = static_cast<float>(1.0 / s.penaltyRange);
+  c.exponent = s.penaltyExponent;
+  return c;
+}
+
+PILLARBOX_INLINE float clampTo(float x, float limit) {
+  const float low = x < -limit ? -limit : x;
+  return low > limit ? limit : low;
+}
+
+template <int Degree>
+PILLARBOX_INLINE float horner(const float* c, float x) {
+  float y = c[Degree];
+  for (int i = Degree - 1; i >= 0; --i) y = y * x + c[i];
+  return y;
+}
+
+template <int Half>
+PILLARBOX_INLINE float power(float square) {  // square^Half
+  float y = 1;
+  for (int i = 0; i < Half; ++i) y *= square;
+  return y;
+}
+
+template <int Degree>
+PILLARBOX_INLINE void valueLoop(const Constants& k, const float* x, float* y, std::int64_t n) {
+  for (std::int64_t i = 0; i < n; ++i) y[i] = horner<Degree>(k.coefficients, clampTo(x[i], k.clipTo));
+}
+
+template <int Degree>
+PILLARBOX_INLINE void slopeLoop(const Constants& k, const float* x, const float* dy, float* dx,
+                                std::int64_t n) {
+  for (std::int64_t i = 0; i < n; ++i) {
+    const float slope = horner<Degree - 1>(k.derivative, x[i]) * dy[i];
+    dx[i] = std::fabs(x[i]) <= k.clipTo ? slope : 0.0f;
+  }
+}
+
+// |u|^e with u = |x| / R up to the knee, the tangent beyond it.
+template <int Exponent>
+PILLARBOX_INLINE float penaltyLoop(const Constants& k, const float* x, std::int64_t n) {
+  const float knee = kPenaltyKnee;
+  float sum = 0;
+#pragma omp simd reduction(+ : sum)
+  for (std::int64_t i = 0; i < n; ++i) {
+    const float u = std::fabs(x[i]) * k.inversePenaltyRange;
+    const float v = u < knee ? u : knee;
+    const float steep = power<Exponent / 2 - 1>(v * v) * v;  // v^(e-1)
+    sum += steep * (v + Exponent * (u - v));
+  }
+  return sum;
+}
+
+template <int Exponent>
+PILLARBOX_INLINE void penaltySlopeLoop(const Constants& k, const float* x, float scale, float* dx,
+                                       std::int64_t n) {
+  const float knee = kPenaltyKnee;
+  const float factor = scale * Exponent * k.inversePenaltyRange;
+  for (std::int64_t i = 0; i < n; ++i) {
+    const float v = clampTo(x[i] * k.inversePenaltyRange, knee);
+    dx[i] += factor * power<Exponent / 2 - 1>(v * v) * v;
+  }
+}
+
+PILLARBOX_CLONES void valueBlock(const Constants& k, const float* x, float* y, std::int64_t n) {
+  switch (k.degree) {
+    case 1: return valueLoop<1>(k, x, y, n);
+    case 2: return valueLoop<2>(k, x, y, n);
+    case 3: return valueLoop<3>(k, x, y, n);
+    case 4: return valueLoop<4>(k, x, y, n);
+    case 5: return valueLoop<5>(k, x, y, n);
+    case 6: return valueLoop<6>(k, x, y, n);
+    case 7: return valueLoop<7>(k, x, y, n);
+    default: return valueLoop<8>(k, x, y, n);
+  }
+}
+
+PILLARBOX_CLONES void slopeBlock(const Constants& k, const float* x, const float* dy, float* dx,
+                                 std::int64_t n) {
+  switch (k.degree) {
+    case 1: return slopeLoop<1>(k, x, dy, dx, n);
+    case 2: return slopeLoop<2>(k, x, dy, dx, n);
+    case 3: return slopeLoop<3>(k, x, dy, dx, n);
+    case 4: return slopeLoop<4>(k, x, dy, dx, n);
+    case 5: return slopeLoop<5>(k, x, dy, dx, n);
+    case 6: return slopeLoop<6>(k, x, dy, dx, n);
+    case 7: return slopeLoop<7>(k, x, dy, dx, n);
+    default: return slopeLoop<8>(k, x, dy, dx, n);
+  }
+}
+
+PILLARBOX_CLONES float penaltyBlock(const Constants& k, const float* x, std::int64_t n) {
+  switch (k.exponent) {
+    case 0: return 0;
+    case 2: return penaltyLoop<2>(k, x, n);
+    case 4: return penaltyLoop<4>(k, x, n);
+    case 6: return penaltyLoop<6>(k, x, n);
+    case 8: return penaltyLoop<8>(k, x, n);
+    case 10: return penaltyLoop<10>(k, x, n);
+    case 12: return penaltyLoop<12>(k, x, n);
+    case 14: return penaltyLoop<14>(k, x, n);
+    default: return penaltyLoop<16>(k, x, n);
+  }
+}
+
+PILLARBOX_CLONES void penaltySlopeBlock(const Constants& k, const float* x, float scale, float* dx,
+                                        std::int64_t n) {
+  switch (k.exponent) {
+    case 0: return;
+    case 2: return penaltySlopeLoop<2>(k, x, scale, dx, n);
+    case 4: return penaltySlopeLoop<4>(k, x, scale, dx, n);
+    case 6: return penaltySlopeLoop<6>(k, x, scale, dx, n);
+    case 8: return penaltySlopeLoop<8>(k, x, scale, dx, n);
+    case 10: return penaltySlopeLoop<10>(k, x, scale, dx, n);
+    case 12: return penaltySlopeLoop<12>(k, x, scale, dx, n);
+    case 14: return penaltySlopeLoop<14>(k, x, scale, dx, n);
+    default: return penaltySlopeLoop<16>(k, x, scale, dx, n);
+  }
+}
+
+PILLARBOX_CLONES void statisticsBlock(float range, const float* x, std::int64_t n,
+                                      std::int32_t& outOfRange, float& largest) {
+  std::int32_t outside = 0;
+  float top = 0;
+#pragma omp simd reduction(+ : outside) reduction(max : top)
+  for (std::int64_t i = 0; i < n; ++i) {
+    const float a = std::fabs(x[i]);
+    // Written so that a NaN counts as outside and as infinitely large.
+    const float b = a <= std::numeric_limits<float>::max() ? a : std::numeric_limits<float>::infinity();
+    outside += a <= range ? 0 : 1;
+    top = b > top ? b : top;
+  }
+  outOfRange = outside;
+  largest = top;
+}
+
+// Both passes run over the storage in order, so x may have any layout that leaves no gaps.
+torch::Tensor dense(const torch::Tensor& x) {
+  return x.is_non_overlapping_and_dense() ? x : x.contiguous();
+}
+
+double forwardPass(const Constants& k, const torch::Tensor& x, torch::Tensor& y,
+                   ActivationStatistics* statistics) {
+  const float* in = x.data_ptr<float>();
+  float* out = y.data_ptr<float>();
+  const std::int64_t total = x.numel();
+  const std::int64_t blocks = (total + kBlock - 1) / kBlock;
+  // One partial sum a block, added in order: the same result whatever the number of threads.
+  std::vector<float> sums(static_cast<std::size_t>(blocks));
+  ActivationStatistics seen;
+  std::mutex mutex;
+  at::parallel_for(0, blocks, kGrain / kBlock, [&](std::int64_t begin, std::int64_t end) {
+    ActivationStatistics mine;
+    for (std::int64_t b = begin; b < end; ++b) {
+      const std::int64_t at = b * kBlock;
+      const std::int64_t n = std::min(kBlock, total - at);
+      valueBlock(k, in + at, out + at, n);
+      sums[static_cast<std::size_t>(b)] = penaltyBlock(k, in + at, n);
+      if (statistics) {
+        std::int32_t outside = 0;
+        float largest = 0;
+        statisticsBlock(k.range, in + at, n, outside, largest);
+        mine.outOfRange += outside;
+        mine.largest = std::max(mine.largest, largest);
+        mine.count += n;
+      }
+    }
+    if (statistics) {
+      const std::lock_guard lock(mutex);
+      seen.add(mine);
+    }
+  });
+  if (statistics) statistics->add(seen);
+  double sum = 0;
+  for (const float s : sums) sum += s;
+  return sum;
+}
+
+void backwardPass(const Constants& k, const torch::Tensor& x, const torch::Tensor& dy,
+                  float penaltyScale, torch::Tensor& dx) {
+  const float* in = x.data_ptr<float>();
+  const float* gradient = dy.data_ptr<float>();
+  float* out = dx.data_ptr<float>();
+  const std::int64_t total = x.numel();
+  const std::int64_t blocks = (total + kBlock - 1) / kBlock;
+  at::parallel_for(0, blocks, kGrain / kBlock, [&](std::int64_t begin, std::int64_t end) {
+    for (std::int64_t b = begin; b < end; ++b) {
+      const std::int64_t at = b * kBlock;
+      const std::int64_t n = std::min(kBlock, total - at);
+      slopeBlock(k, in + at, gradient + at, out + at, n);
+      if (penaltyScale != 0) penaltySlopeBlock(k, in + at, penaltyScale, out + at, n);
+    }
+  });
+}
+
+class FusedPolyRelu : public torch::autograd::Function<FusedPolyRelu> {
+ public:
+  static torch::autograd::variable_list forward(torch::autograd::AutogradContext* context,
+                                                const torch::Tensor& input,
+                                                const ActivationSettings& settings,
+                                                ActivationStatistics* statistics) {
+    const Constants k = constantsOf(settings);
+    const torch::Tensor x = dense(input);
+    torch::Tensor y = torch::empty_like(x);
+    const double penalty = forwardPass(k, x, y, statistics);
+    context->save_for_backward({x});
+    context->saved_data["coefficients"] = settings.coefficients;
+    context->saved_data["range"] = settings.range;
+    context->saved_data["penaltyRange"] = settings.penaltyRange;
+    context->saved_data["exponent"] = static_cast<std::int64_t>(settings.penaltyExponent);
+    context->saved_data["clip"] = settings.clip;
+    return {y, torch::tensor(static_cast<float>(penalty))};
+  }
+
+  static torch::autograd::variable_list backward(torch::autograd::AutogradContext* context,
+                                                 torch::autograd::variable_list gradients) {
+    ActivationSettings settings;
+    settings.coefficients = context->saved_data["coefficients"].toDoubleVector();
+    settings.range = context->saved_data["range"].toDouble();
+    settings.penaltyRange = context->saved_data["penaltyRange"].toDouble();
+    settings.penaltyExponent = static_cast<int>(context->saved_data["exponent"].toInt());
+    settings.clip = context->saved_data["clip"].toBool();
+    const torch::Tensor x = context->get_saved_variables()[0];
+    torch::Tensor dy = gradients[0].defined() ? gradients[0] : torch::zeros_like(x);
+    if (dy.strides() != x.strides() || !dy.is_non_overlapping_and_dense()) {
+      torch::Tensor aligned = torch::empty_like(x);
+      aligned.copy_(dy);
+      dy = aligned;
+    }
+    const float scale = gradients[1].defined() ? gradients[1].item<float>() : 0.0f;
+    torch::Tensor dx = torch::empty_like(x);
+    backwardPass(constantsOf(settings), x, dy, scale, dx);
+    return {dx, torch::Tensor(), torch::Tensor()};
+  }
+};
+
+}  // namespace
+
+void ActivationStatistics::add(const ActivationStatistics& other) {
+  count += other.count;
+  outOfRange += other.outOfRange;
+  largest = std::max(largest, other.largest);
+}
+
+ActivationOutput polyReluReference(const torch::Tensor& x, const ActivationSettings& settings) {
+  constantsOf(settings);
+  const torch::Tensor inside =
+      settings.clip ? torch::clamp(x, -settings.range, settings.range) : x;
+  torch::Tensor y = torch::full_like(x, settings.coefficients.back());
+  for (auto c = settings.coefficients.rbegin() + 1; c != settings.coefficients.rend(); ++c) {
+    y = y * inside + *c;
+  }
+  if (settings.penaltyExponent == 0) return {y, torch::zeros({}, x.options())};
+  const torch::Tensor u = x.abs() / settings.penaltyRange;
+  const torch::Tensor v = torch::clamp_max(u, kPenaltyKnee).detach();
+  const torch::Tensor inner = torch::pow(torch::clamp_max(u, kPenaltyKnee), settings.penaltyExponent);
+  const torch::Tensor tangent =
+      settings.penaltyExponent * torch::pow(v, settings.penaltyExponent - 1) * (u - v);
+  const torch::Tensor beyond = u > kPenaltyKnee;
+  const double atKnee = std::pow(kPenaltyKnee, settings.penaltyExponent);
+  return {y, torch::where(beyond, tangent + atKnee, inner).sum()};
+}
+
+ActivationStatistics measure(const torch::Tensor& input, double range) {
+  ActivationStatistics result;
+  const torch::Tensor detached = input.detach();
+  if (!detached.is_cpu() || detached.scalar_type() != torch::kFloat) {
+    const torch::Tensor a = detached.abs().to(torch::kFloat);
+    result.count = a.numel();
+    result.outOfRange = a.numel() - (a <= range).sum().item<std::int64_t>();
+    const float largest = a.numel() == 0 ? 0.0f : a.max().item<float>();
+    result.largest = std::isfinite(largest) ? largest : std::numeric_limits<float>::infinity();
+    return result;
+  }
+  const torch::Tensor x = dense(detached);
+  const float* in = x.data_ptr<float>();
+  const std::int64_t total = x.numel();
+  const std::int64_t blocks = (total + kBlock - 1) / kBlock;
+  std::mutex mutex;
+  at::parallel_for(0, blocks, kGrain / kBlock, [&](std::int64_t begin, std::int64_t end) {
+    ActivationStatistics mine;
+    for (std::int64_t b = begin; b < end; ++b) {
+      const std::int64_t n = std::min(kBlock, total - b * kBlock);
+      std::int32_t outside = 0;
+      float largest = 0;
+      statisticsBlock(static_cast<float>(range), in + b * kBlock, n, outside, largest);
+      mine.add({n, outside, largest});
+    }
+    const std::lock_guard lock(mutex);
+    result.add(mine);
+  });
+  return result;
+}
+
+ActivationOutput polyRelu(const torch::Tensor& x, const ActivationSettings& settings,
+                          ActivationStatistics* statistics) {
+  if (!x.is_cpu() || x.scalar_type() != torch::kFloat) {
+    if (statistics) statistics->add(measure(x, settings.range));
+    return polyReluReference(x, settings);
+  }
+  const auto out = FusedPolyRelu::apply(x, settings, statistics);
+  return {out[0], out[1]};
+}
+
+PenaltyStrength penaltyAt(int epoch, const PenaltyStrength& final) {
+  constexpr int kExponents[] = {4, 6, 8, 10};
+  constexpr double kDivisors[] = {100, 50, 10, 5};
+  if (epoch < 0 || epoch >= 4) return final;
+  return {std::min(kExponents[epoch], final.exponent), final.coefficient / kDivisors[epoch]};
+}
+
+}  // namespace pillarbox::pillar

@@ -1,0 +1,81 @@
+// The polynomial activation that PILLAR trains with, and the penalty that keeps its inputs in range.
+//
+// A low-degree polynomial imitates ReLU only on [-B, B]; outside, its highest power takes over, and
+// because every layer feeds the next one a single escaping value ends in infinity a few layers
+// later. Training therefore does three things to the input x of every activation (PILLAR, eprint
+// 2023, "Fast and Private Inference of Deep Neural Networks by Co-designing Activation Functions",
+// section 5):
+//
+//   y       = p(clamp(x, -B, B))            clamped while training, never afterwards
+//   penalty = sum over x of |x / R|^e       R a little smaller than B, e = 10
+//
+// The penalty is a sum over all inputs, not a mean: one outlier has to hurt, however many values
+// behave. It is taken before the clamp, so that it pulls on values whose gradient the clamp cuts.
+//
+// |x / R|^10 overflows a float at a few thousand and its derivative dwarfs every other gradient long
+// before. Beyond |x| = kPenaltyKnee * R it continues as its own tangent, which leaves the penalty
+// convex, continuously differentiable and bounded in slope.
+//
+// Written as tensor operations this costs about ten passes over memory, more than half of a
+// training step on a CPU. Here the forward pass reads x once and writes y once, the backward pass
+// reads x and dy and writes dx; penalty, out-of-range count and largest |x| are taken from the same
+// cache lines.
+#pragma once
+
+#include <torch/torch.h>
+
+#include <cstdint>
+#include <vector>
+
+namespace pillarbox::pillar {
+
+/// Beyond this multiple of the penalty's range the penalty grows linearly.
+inline constexpr double kPenaltyKnee = 3.0;
+
+/// What an activation layer does to its input.
+struct ActivationSettings {
+  /// p's coefficients, constant term first, 2 to 9 of them.
+  std::vector<double> coefficients{322 / 1024.0, 512 / 1024.0, 160 / 1024.0, 0.0, -3 / 1024.0};
+  double range = 5.0;           ///< B: what counts as out of range, and where clipping happens
+  double penaltyRange = 4.8;    ///< R
+  int penaltyExponent = 10;     ///< even, 2 to 16; 0 takes no penalty
+  bool clip = true;             ///< clamp to [-B, B] before the polynomial
+};
+
+/// What one pass saw of an activation's inputs.
+struct ActivationStatistics {
+  std::int64_t count = 0;       ///< values seen
+  std::int64_t outOfRange = 0;  ///< of them with |x| > B or not a number
+  float largest = 0;            ///< largest |x|; infinity if any was not finite
+  void add(const ActivationStatistics& other);
+};
+
+struct ActivationOutput {
+  torch::Tensor value;    ///< p(x), shape and memory format of x
+  torch::Tensor penalty;  ///< scalar, float32, differentiable
+};
+
+/// Applies the activation. One fused pass on the CPU; ordinary tensor operations elsewhere.
+///
+/// @param x           float32, any shape
+/// @param settings    see above; throws std::invalid_argument if out of the stated limits
+/// @param statistics  added to, if not null
+ActivationOutput polyRelu(const torch::Tensor& x, const ActivationSettings& settings,
+                          ActivationStatistics* statistics = nullptr);
+
+/// The same function as a composition of differentiable tensor operations, on any device: slower,
+/// and the ground truth of the fused pass in the tests.
+ActivationOutput polyReluReference(const torch::Tensor& x, const ActivationSettings& settings);
+
+/// Statistics of x alone. On the CPU one pass without temporaries.
+ActivationStatistics measure(const torch::Tensor& x, double range);
+
+/// The penalty's exponent and coefficient in an epoch (counted from 0): in the first four they rise
+/// to their final values (4, 6, 8, 10 and a hundredth, a fiftieth, a tenth, a fifth).
+struct PenaltyStrength {
+  int exponent = 10;
+  double coefficient = 5e-5;
+};
+PenaltyStrength penaltyAt(int epoch, const PenaltyStrength& final);
+
+}  // namespace pillarbox::pillar
