@@ -1,11 +1,11 @@
 #include "models/data/image_set.h"
 
-#include <ATen/Parallel.h>
-
 #include <cmath>
 #include <numeric>
 #include <stdexcept>
 #include <utility>
+
+#include <ATen/Parallel.h>
 
 namespace pillarbox::data {
 namespace {
@@ -34,32 +34,25 @@ Table tableOf(const Normalisation& n) {
   return table;
 }
 
-int mirrored(int at, int size) {
-  if (at < 0) return -at;
-  return at < size ? at : 2 * size - 2 - at;
-}
-
 void copyImage(const std::uint8_t* pixels, int size, int dx, int dy, bool flip, const Table& table,
                float* out) {
-  std::vector<int> columns(static_cast<std::size_t>(size));
-  for (int x = 0; x < size; ++x) {
-    columns[static_cast<std::size_t>(x)] = 3 * mirrored((flip ? size - 1 - x : x) + dx, size);
-  }
+  const int plane = size * size;
   for (int y = 0; y < size; ++y) {
-    const std::uint8_t* row = pixels + std::ptrdiff_t{3} * size * mirrored(y + dy, size);
-    for (const int column : columns) {
-      *out++ = table[0][row[column]];
-      *out++ = table[1][row[column + 1]];
-      *out++ = table[2][row[column + 2]];
+    const int fromY = y + dy;
+    const std::uint8_t* row = pixels + std::ptrdiff_t{3} * size * fromY;
+    for (int x = 0; x < size; ++x, ++out) {
+      const int fromX = (flip ? size - 1 - x : x) + dx;
+      const bool inside = fromY >= 0 && fromY < size && fromX >= 0 && fromX < size;
+      for (int c = 0; c < 3; ++c) {
+        out[c * plane] = inside ? table[static_cast<std::size_t>(c)][row[3 * fromX + c]] : 0.0F;
+      }
     }
   }
 }
 
 Batch emptyBatch(std::size_t count, std::uint32_t size) {
   const auto n = static_cast<std::int64_t>(count);
-  return {torch::empty({n, 3, size, size},
-                       torch::TensorOptions().memory_format(torch::MemoryFormat::ChannelsLast)),
-          torch::empty({n}, torch::kLong)};
+  return {torch::empty({n, 3, size, size}), torch::empty({n}, torch::kLong)};
 }
 
 }  // namespace

@@ -1,15 +1,13 @@
 // Labelled images in memory, and the batches that training takes from them.
 //
 // Pixels stay 8-bit (50,000 CIFAR images are 150 MB); a batch is normalised while it is gathered,
-// through a table of 256 floats a channel, straight into the channels-last layout that convolutions
-// want on a CPU. Augmentation (a random crop after mirroring the border, a horizontal flip) is only
-// index arithmetic in that same copy.
+// through a table of 256 floats a channel. Augmentation (a random crop, a horizontal flip) is only
+// index arithmetic in that same copy; what a crop shows beyond the border is the mean colour, zero
+// after normalisation, as a convolution's padding is.
 //
 // Every random choice is a hash of (seed, epoch, image): a run gives the same batches whatever the
 // number of threads, and a resumed run continues with the batches it would have seen.
 #pragma once
-
-#include <torch/torch.h>
 
 #include <array>
 #include <cstddef>
@@ -17,6 +15,8 @@
 #include <span>
 #include <string>
 #include <vector>
+
+#include <torch/torch.h>
 
 namespace pillarbox::data {
 
@@ -62,7 +62,7 @@ struct Augmentation {
   bool flip = true;     ///< mirror left to right in every second epoch, starting at random
 };
 
-/// A minibatch: images [n, 3, size, size] float32 channels-last, labels [n] int64.
+/// A minibatch on the CPU: images [n, 3, size, size] float32 contiguous, labels [n] int64.
 struct Batch {
   torch::Tensor images;
   torch::Tensor labels;

@@ -1,16 +1,17 @@
 #include "models/data/readers.h"
 
-#include <turbojpeg.h>
-#include <zip.h>
-
 #include <algorithm>
 #include <atomic>
 #include <cstring>
 #include <fstream>
 #include <map>
 #include <memory>
+#include <optional>
 #include <set>
 #include <thread>
+
+#include <turbojpeg.h>
+#include <zip.h>
 
 #define STB_IMAGE_STATIC
 #define STB_IMAGE_IMPLEMENTATION
@@ -128,8 +129,8 @@ std::string commonRoot(const std::vector<std::string>& paths) {
 Status readZip(const fs::path& path, const ReadOptions& options, std::vector<Entry>& entries,
                std::vector<SkippedFile>& skipped) {
   int code = 0;
-  const std::unique_ptr<zip_t, void (*)(zip_t*)> archive(
-      zip_open(path.c_str(), ZIP_RDONLY, &code), [](zip_t* z) { zip_discard(z); });
+  const std::unique_ptr<zip_t, void (*)(zip_t*)> archive(zip_open(path.c_str(), ZIP_RDONLY, &code),
+                                                         [](zip_t* z) { zip_discard(z); });
   if (!archive) {
     zip_error_t error;
     zip_error_init_with_code(&error, code);
@@ -314,8 +315,9 @@ Status readCifarFile(const fs::path& path, const CifarLayout& layout, ImageSet& 
 Status readCifar(const fs::path& folder, const CifarLayout& layout, const ReadOptions& options,
                  Dataset& dataset) {
   if (options.size != 32) {
-    return Error{ErrorCode::InvalidArgument, "CIFAR images have 32 x 32 pixels, the network wants " +
-                                                 std::to_string(options.size) + "."};
+    return Error{ErrorCode::InvalidArgument,
+                 "CIFAR images have 32 x 32 pixels, the network wants " +
+                     std::to_string(options.size) + "."};
   }
   std::ifstream names(folder / layout.names);
   for (std::string line; std::getline(names, line);) {
@@ -388,11 +390,13 @@ Result<Dataset> readDataset(const std::vector<fs::path>& paths, const ReadOption
   if (dataset.test.count() == 0 || (options.trainToo && dataset.train.count() == 0)) {
     std::string message = "No usable ";
     message += dataset.test.count() == 0 ? "test" : "training";
-    message += " images: expected a CIFAR binary folder, or a folder or zip with "
-               "train/<class>/<file> and test/<class>/<file>";
+    message +=
+        " images: expected a CIFAR binary folder, or a folder or zip with "
+        "train/<class>/<file> and test/<class>/<file>";
     if (!dataset.skipped.empty()) {
-      message += "; " + std::to_string(dataset.skipped.size()) + " files were skipped, the first (" +
-                 dataset.skipped.front().path + ") because: " + dataset.skipped.front().reason;
+      message += "; " + std::to_string(dataset.skipped.size()) +
+                 " files were skipped, the first (" + dataset.skipped.front().path +
+                 ") because: " + dataset.skipped.front().reason;
     }
     return Error{ErrorCode::Format, message + "."};
   }

@@ -1,12 +1,12 @@
 #include "models/pillar/poly_relu.h"
 
-#include <ATen/Parallel.h>
-
 #include <algorithm>
 #include <cmath>
 #include <limits>
 #include <mutex>
 #include <stdexcept>
+
+#include <ATen/Parallel.h>
 
 // Builds each loop for the wide vector units as well and picks at run time.
 #if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__)
@@ -22,7 +22,7 @@ namespace {
 
 constexpr int kMaxCoefficients = 9;
 constexpr int kMaxExponent = 16;
-constexpr std::int64_t kBlock = 1024;        // floats; x, dy and dx of one block stay in the L1 cache
+constexpr std::int64_t kBlock = 1024;  // floats; x, dy and dx of one block stay in the L1 cache
 constexpr std::int64_t kGrain = 64 * kBlock;  // smallest share of a thread
 
 struct Constants {
@@ -48,7 +48,8 @@ Constants constantsOf(const ActivationSettings& s) {
   Constants c;
   c.degree = static_cast<int>(s.coefficients.size()) - 1;
   for (int i = 0; i <= c.degree; ++i) c.coefficients[i] = static_cast<float>(s.coefficients[i]);
-  for (int i = 1; i <= c.degree; ++i) c.derivative[i - 1] = static_cast<float>(i * s.coefficients[i]);
+  for (int i = 1; i <= c.degree; ++i)
+    c.derivative[i - 1] = static_cast<float>(i * s.coefficients[i]);
   c.range = static_cast<float>(s.range);
   c.clipTo = s.clip ? c.range : std::numeric_limits<float>::infinity();
   c.inversePenaltyRange = static_cast<float>(1.0 / s.penaltyRange);
@@ -77,7 +78,8 @@ PILLARBOX_INLINE float power(float square) {  // square^Half
 
 template <int Degree>
 PILLARBOX_INLINE void valueLoop(const Constants& k, const float* x, float* y, std::int64_t n) {
-  for (std::int64_t i = 0; i < n; ++i) y[i] = horner<Degree>(k.coefficients, clampTo(x[i], k.clipTo));
+  for (std::int64_t i = 0; i < n; ++i)
+    y[i] = horner<Degree>(k.coefficients, clampTo(x[i], k.clipTo));
 }
 
 template <int Degree>
@@ -117,57 +119,91 @@ PILLARBOX_INLINE void penaltySlopeLoop(const Constants& k, const float* x, float
 
 PILLARBOX_CLONES void valueBlock(const Constants& k, const float* x, float* y, std::int64_t n) {
   switch (k.degree) {
-    case 1: return valueLoop<1>(k, x, y, n);
-    case 2: return valueLoop<2>(k, x, y, n);
-    case 3: return valueLoop<3>(k, x, y, n);
-    case 4: return valueLoop<4>(k, x, y, n);
-    case 5: return valueLoop<5>(k, x, y, n);
-    case 6: return valueLoop<6>(k, x, y, n);
-    case 7: return valueLoop<7>(k, x, y, n);
-    default: return valueLoop<8>(k, x, y, n);
+    case 1:
+      return valueLoop<1>(k, x, y, n);
+    case 2:
+      return valueLoop<2>(k, x, y, n);
+    case 3:
+      return valueLoop<3>(k, x, y, n);
+    case 4:
+      return valueLoop<4>(k, x, y, n);
+    case 5:
+      return valueLoop<5>(k, x, y, n);
+    case 6:
+      return valueLoop<6>(k, x, y, n);
+    case 7:
+      return valueLoop<7>(k, x, y, n);
+    default:
+      return valueLoop<8>(k, x, y, n);
   }
 }
 
 PILLARBOX_CLONES void slopeBlock(const Constants& k, const float* x, const float* dy, float* dx,
                                  std::int64_t n) {
   switch (k.degree) {
-    case 1: return slopeLoop<1>(k, x, dy, dx, n);
-    case 2: return slopeLoop<2>(k, x, dy, dx, n);
-    case 3: return slopeLoop<3>(k, x, dy, dx, n);
-    case 4: return slopeLoop<4>(k, x, dy, dx, n);
-    case 5: return slopeLoop<5>(k, x, dy, dx, n);
-    case 6: return slopeLoop<6>(k, x, dy, dx, n);
-    case 7: return slopeLoop<7>(k, x, dy, dx, n);
-    default: return slopeLoop<8>(k, x, dy, dx, n);
+    case 1:
+      return slopeLoop<1>(k, x, dy, dx, n);
+    case 2:
+      return slopeLoop<2>(k, x, dy, dx, n);
+    case 3:
+      return slopeLoop<3>(k, x, dy, dx, n);
+    case 4:
+      return slopeLoop<4>(k, x, dy, dx, n);
+    case 5:
+      return slopeLoop<5>(k, x, dy, dx, n);
+    case 6:
+      return slopeLoop<6>(k, x, dy, dx, n);
+    case 7:
+      return slopeLoop<7>(k, x, dy, dx, n);
+    default:
+      return slopeLoop<8>(k, x, dy, dx, n);
   }
 }
 
 PILLARBOX_CLONES float penaltyBlock(const Constants& k, const float* x, std::int64_t n) {
   switch (k.exponent) {
-    case 0: return 0;
-    case 2: return penaltyLoop<2>(k, x, n);
-    case 4: return penaltyLoop<4>(k, x, n);
-    case 6: return penaltyLoop<6>(k, x, n);
-    case 8: return penaltyLoop<8>(k, x, n);
-    case 10: return penaltyLoop<10>(k, x, n);
-    case 12: return penaltyLoop<12>(k, x, n);
-    case 14: return penaltyLoop<14>(k, x, n);
-    default: return penaltyLoop<16>(k, x, n);
+    case 0:
+      return 0;
+    case 2:
+      return penaltyLoop<2>(k, x, n);
+    case 4:
+      return penaltyLoop<4>(k, x, n);
+    case 6:
+      return penaltyLoop<6>(k, x, n);
+    case 8:
+      return penaltyLoop<8>(k, x, n);
+    case 10:
+      return penaltyLoop<10>(k, x, n);
+    case 12:
+      return penaltyLoop<12>(k, x, n);
+    case 14:
+      return penaltyLoop<14>(k, x, n);
+    default:
+      return penaltyLoop<16>(k, x, n);
   }
 }
 
 PILLARBOX_CLONES void penaltySlopeBlock(const Constants& k, const float* x, float scale, float* dx,
                                         std::int64_t n) {
   switch (k.exponent) {
-    case 0: return;
-    case 2: return penaltySlopeLoop<2>(k, x, scale, dx, n);
-    case 4: return penaltySlopeLoop<4>(k, x, scale, dx, n);
-    case 6: return penaltySlopeLoop<6>(k, x, scale, dx, n);
-    case 8: return penaltySlopeLoop<8>(k, x, scale, dx, n);
-    case 10: return penaltySlopeLoop<10>(k, x, scale, dx, n);
-    case 12: return penaltySlopeLoop<12>(k, x, scale, dx, n);
-    case 14: return penaltySlopeLoop<14>(k, x, scale, dx, n);
-    default: return penaltySlopeLoop<16>(k, x, scale, dx, n);
+    case 0:
+      return;
+    case 2:
+      return penaltySlopeLoop<2>(k, x, scale, dx, n);
+    case 4:
+      return penaltySlopeLoop<4>(k, x, scale, dx, n);
+    case 6:
+      return penaltySlopeLoop<6>(k, x, scale, dx, n);
+    case 8:
+      return penaltySlopeLoop<8>(k, x, scale, dx, n);
+    case 10:
+      return penaltySlopeLoop<10>(k, x, scale, dx, n);
+    case 12:
+      return penaltySlopeLoop<12>(k, x, scale, dx, n);
+    case 14:
+      return penaltySlopeLoop<14>(k, x, scale, dx, n);
+    default:
+      return penaltySlopeLoop<16>(k, x, scale, dx, n);
   }
 }
 
@@ -179,7 +215,8 @@ PILLARBOX_CLONES void statisticsBlock(float range, const float* x, std::int64_t 
   for (std::int64_t i = 0; i < n; ++i) {
     const float a = std::fabs(x[i]);
     // Written so that a NaN counts as outside and as infinitely large.
-    const float b = a <= std::numeric_limits<float>::max() ? a : std::numeric_limits<float>::infinity();
+    const float b =
+        a <= std::numeric_limits<float>::max() ? a : std::numeric_limits<float>::infinity();
     outside += a <= range ? 0 : 1;
     top = b > top ? b : top;
   }
@@ -297,8 +334,7 @@ void ActivationStatistics::add(const ActivationStatistics& other) {
 
 ActivationOutput polyReluReference(const torch::Tensor& x, const ActivationSettings& settings) {
   constantsOf(settings);
-  const torch::Tensor inside =
-      settings.clip ? torch::clamp(x, -settings.range, settings.range) : x;
+  const torch::Tensor inside = settings.clip ? torch::clamp(x, -settings.range, settings.range) : x;
   torch::Tensor y = torch::full_like(x, settings.coefficients.back());
   for (auto c = settings.coefficients.rbegin() + 1; c != settings.coefficients.rend(); ++c) {
     y = y * inside + *c;
@@ -306,7 +342,8 @@ ActivationOutput polyReluReference(const torch::Tensor& x, const ActivationSetti
   if (settings.penaltyExponent == 0) return {y, torch::zeros({}, x.options())};
   const torch::Tensor u = x.abs() / settings.penaltyRange;
   const torch::Tensor v = torch::clamp_max(u, kPenaltyKnee).detach();
-  const torch::Tensor inner = torch::pow(torch::clamp_max(u, kPenaltyKnee), settings.penaltyExponent);
+  const torch::Tensor inner =
+      torch::pow(torch::clamp_max(u, kPenaltyKnee), settings.penaltyExponent);
   const torch::Tensor tangent =
       settings.penaltyExponent * torch::pow(v, settings.penaltyExponent - 1) * (u - v);
   const torch::Tensor beyond = u > kPenaltyKnee;

@@ -1,4 +1,5 @@
-// The polynomial activation that PILLAR trains with, and the penalty that keeps its inputs in range.
+// The polynomial activation that PILLAR trains with, and the penalty that keeps its inputs in
+// range.
 //
 // A low-degree polynomial imitates ReLU only on [-B, B]; outside, its highest power takes over, and
 // because every layer feeds the next one a single escaping value ends in infinity a few layers
@@ -12,9 +13,9 @@
 // The penalty is a sum over all inputs, not a mean: one outlier has to hurt, however many values
 // behave. It is taken before the clamp, so that it pulls on values whose gradient the clamp cuts.
 //
-// |x / R|^10 overflows a float at a few thousand and its derivative dwarfs every other gradient long
-// before. Beyond |x| = kPenaltyKnee * R it continues as its own tangent, which leaves the penalty
-// convex, continuously differentiable and bounded in slope.
+// |x / R|^10 overflows a float at a few thousand and its derivative dwarfs every other gradient
+// long before. Beyond |x| = kPenaltyKnee * R it continues as its own tangent, which leaves the
+// penalty convex, continuously differentiable and bounded in slope.
 //
 // Written as tensor operations this costs about ten passes over memory, more than half of a
 // training step on a CPU. Here the forward pass reads x once and writes y once, the backward pass
@@ -22,10 +23,10 @@
 // cache lines.
 #pragma once
 
-#include <torch/torch.h>
-
 #include <cstdint>
 #include <vector>
+
+#include <torch/torch.h>
 
 namespace pillarbox::pillar {
 
@@ -36,10 +37,10 @@ inline constexpr double kPenaltyKnee = 3.0;
 struct ActivationSettings {
   /// p's coefficients, constant term first, 2 to 9 of them.
   std::vector<double> coefficients{322 / 1024.0, 512 / 1024.0, 160 / 1024.0, 0.0, -3 / 1024.0};
-  double range = 5.0;           ///< B: what counts as out of range, and where clipping happens
-  double penaltyRange = 4.8;    ///< R
-  int penaltyExponent = 10;     ///< even, 2 to 16; 0 takes no penalty
-  bool clip = true;             ///< clamp to [-B, B] before the polynomial
+  double range = 5.0;         ///< B: what counts as out of range, and where clipping happens
+  double penaltyRange = 4.8;  ///< R
+  int penaltyExponent = 10;   ///< even, 2 to 16; 0 takes no penalty
+  bool clip = true;           ///< clamp to [-B, B] before the polynomial
 };
 
 /// What one pass saw of an activation's inputs.

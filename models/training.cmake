@@ -1,0 +1,92 @@
+# Training: the only part that links LibTorch. Skipped, visibly, where a library is missing.
+set(CMAKE_FIND_PACKAGE_TARGETS_GLOBAL ON)  # the tests, in another folder, link them too
+find_package(Torch QUIET)
+unset(CMAKE_FIND_PACKAGE_TARGETS_GLOBAL)
+# By hand: the CMake files of Debian's libzip name programs of another package.
+find_path(ZIP_INCLUDE_DIR zip.h)
+find_library(ZIP_LIBRARY zip)
+find_path(TURBOJPEG_INCLUDE_DIR turbojpeg.h)
+find_library(TURBOJPEG_LIBRARY turbojpeg)
+find_package(CLI11 QUIET)
+find_path(STB_INCLUDE_DIR stb/stb_image.h)
+find_library(JEMALLOC_LIBRARY jemalloc)
+set(missing "")
+foreach(pair "Torch_FOUND=LibTorch" "ZIP_INCLUDE_DIR=libzip" "ZIP_LIBRARY=libzip"
+        "TURBOJPEG_INCLUDE_DIR=libturbojpeg" "TURBOJPEG_LIBRARY=libturbojpeg"
+        "CLI11_FOUND=CLI11" "STB_INCLUDE_DIR=stb")
+  string(REPLACE "=" ";" pair "${pair}")
+  list(GET pair 0 variable)
+  list(GET pair 1 name)
+  if(NOT ${variable})
+    list(APPEND missing ${name})
+  endif()
+endforeach()
+list(REMOVE_DUPLICATES missing)
+if(missing)
+  list(JOIN missing ", " missing)
+  message(STATUS "pillarbox-train is not built: ${missing} not found")
+  return()
+endif()
+
+# Readers of training images. Without LibTorch's decoder baggage: libjpeg-turbo and stb only.
+add_library(pillarbox_training STATIC
+  architectures/architecture.cpp
+  architectures/architecture.h
+  data/image_set.cpp
+  data/image_set.h
+  data/readers.cpp
+  data/readers.h
+  pillar/fit_report.cpp
+  pillar/fit_report.h
+  pillar/poly_relu.cpp
+  pillar/poly_relu.h
+  training/config.cpp
+  training/config.h
+  training/export.cpp
+  training/export.h
+  training/network.cpp
+  training/network.h
+  training/onnx_writer.cpp
+  training/onnx_writer.h
+  training/run_folder.cpp
+  training/run_folder.h
+  training/trainer.cpp
+  training/trainer.h
+)
+target_link_libraries(pillarbox_training
+  PUBLIC pillarbox_models pillarbox_onnx pillarbox_fit torch nlohmann_json::nlohmann_json
+  PRIVATE onnx_proto protobuf::libprotobuf ${TURBOJPEG_LIBRARY} ${ZIP_LIBRARY})
+target_include_directories(pillarbox_training SYSTEM PRIVATE
+  ${TURBOJPEG_INCLUDE_DIR} ${ZIP_INCLUDE_DIR} ${STB_INCLUDE_DIR})
+# The activation's loops rely on the vectoriser; errno and the sign of NaN mean nothing to them.
+set_source_files_properties(pillar/poly_relu.cpp PROPERTIES
+  COMPILE_OPTIONS "-O3;-fopenmp-simd;-fno-math-errno;-fno-trapping-math")
+set_source_files_properties(training/onnx_writer.cpp PROPERTIES
+  COMPILE_DEFINITIONS "ONNX_ML=1;ONNX_NAMESPACE=onnx")
+target_compile_definitions(pillarbox_training PRIVATE PILLARBOX_VERSION="${PROJECT_VERSION}")
+
+# LibTorch's header takes longer to read than all of ours to compile, so it is read once. A program
+# is compiled as position-independent executable and could not use what was read for a library;
+# hence the object library.
+target_precompile_headers(pillarbox_training PRIVATE <torch/torch.h> <nlohmann/json.hpp>)
+set_source_files_properties(architectures/architecture.cpp pillar/fit_report.cpp
+  pillar/poly_relu.cpp training/onnx_writer.cpp PROPERTIES SKIP_PRECOMPILE_HEADERS ON)
+
+# training_program(NAME SOURCES...): an executable on top of pillarbox_training.
+function(training_program name)
+  add_library(${name}_objects OBJECT ${ARGN})
+  target_compile_definitions(${name}_objects PRIVATE PILLARBOX_VERSION="${PROJECT_VERSION}")
+  target_link_libraries(${name}_objects PUBLIC pillarbox_training)
+  target_precompile_headers(${name}_objects REUSE_FROM pillarbox_training)
+  add_executable(${name})
+  target_link_libraries(${name} PRIVATE ${name}_objects)
+endfunction()
+
+training_program(pillarbox-train training/main.cpp)
+target_link_libraries(pillarbox-train_objects PUBLIC CLI11::CLI11)
+if(JEMALLOC_LIBRARY)
+  target_sources(pillarbox-train PRIVATE training/allocator.cpp)
+  target_link_libraries(pillarbox-train PRIVATE ${JEMALLOC_LIBRARY})
+else()
+  message(STATUS "pillarbox-train: jemalloc not found, training will be slower")
+endif()

@@ -1,0 +1,155 @@
+#include "models/training/config.h"
+
+#include <algorithm>
+#include <cmath>
+#include <numbers>
+
+namespace pillarbox::training {
+
+using nlohmann::json;
+
+pillar::ActivationSettings TrainingConfig::activationSettings() const {
+  pillar::ActivationSettings settings;
+  settings.coefficients.clear();
+  for (const std::int64_t c : polynomial) {
+    settings.coefficients.push_back(std::ldexp(static_cast<double>(c), -fractionBits));
+  }
+  settings.range = range;
+  settings.penaltyRange = penaltyRange;
+  settings.penaltyExponent = penalty.exponent;
+  return settings;
+}
+
+json toJson(const TrainingConfig& c) {
+  return {{"data", c.data},
+          {"network", c.network},
+          {"activation", c.activation == ActivationKind::Relu ? "relu" : "polynomial"},
+          {"image_size", c.imageSize},
+          {"epochs", c.epochs},
+          {"batch", c.batch},
+          {"learning_rate", c.learningRate},
+          {"momentum", c.momentum},
+          {"weight_decay", c.weightDecay},
+          {"warmup_epochs", c.warmupEpochs},
+          {"label_smoothing", c.labelSmoothing},
+          {"gradient_clip", c.gradientClip},
+          {"average_decay", c.averageDecay},
+          {"crop_padding", c.augmentation.cropPadding},
+          {"flip", c.augmentation.flip},
+          {"polynomial", c.polynomial},
+          {"fraction_bits", c.fractionBits},
+          {"range", c.range},
+          {"penalty_range", c.penaltyRange},
+          {"penalty_exponent", c.penalty.exponent},
+          {"penalty_coefficient", c.penalty.coefficient},
+          {"penalty_warmup", c.penaltyWarmup},
+          {"from", c.from},
+          {"seed", c.seed},
+          {"threads", c.threads},
+          {"device", c.device},
+          {"checkpoint_minutes", c.checkpointMinutes},
+          {"precision_bits", c.precisionBits}};
+}
+
+Result<TrainingConfig> configFromJson(const json& j) {
+  TrainingConfig c;
+  const json known = toJson(c);
+  if (!j.is_object()) return Error{ErrorCode::Format, "The configuration is not a JSON object."};
+  for (const auto& [key, value] : j.items()) {
+    if (!known.contains(key)) {
+      return Error{ErrorCode::Format, "The configuration has an unknown key \"" + key + "\"."};
+    }
+  }
+  try {
+    std::string activation;
+    const auto get = [&](const char* key, auto& value) { j.at(key).get_to(value); };
+    get("data", c.data);
+    get("network", c.network);
+    get("activation", activation);
+    get("image_size", c.imageSize);
+    get("epochs", c.epochs);
+    get("batch", c.batch);
+    get("learning_rate", c.learningRate);
+    get("momentum", c.momentum);
+    get("weight_decay", c.weightDecay);
+    get("warmup_epochs", c.warmupEpochs);
+    get("label_smoothing", c.labelSmoothing);
+    get("gradient_clip", c.gradientClip);
+    get("average_decay", c.averageDecay);
+    get("crop_padding", c.augmentation.cropPadding);
+    get("flip", c.augmentation.flip);
+    get("polynomial", c.polynomial);
+    get("fraction_bits", c.fractionBits);
+    get("range", c.range);
+    get("penalty_range", c.penaltyRange);
+    get("penalty_exponent", c.penalty.exponent);
+    get("penalty_coefficient", c.penalty.coefficient);
+    get("penalty_warmup", c.penaltyWarmup);
+    get("from", c.from);
+    get("seed", c.seed);
+    get("threads", c.threads);
+    get("device", c.device);
+    get("checkpoint_minutes", c.checkpointMinutes);
+    get("precision_bits", c.precisionBits);
+    if (activation != "relu" && activation != "polynomial") {
+      return Error{ErrorCode::Format, "The activation \"" + activation + "\" is not known."};
+    }
+    c.activation = activation == "relu" ? ActivationKind::Relu : ActivationKind::Polynomial;
+  } catch (const json::exception& e) {
+    return Error{ErrorCode::Format, std::string("The configuration is damaged: ") + e.what() + "."};
+  }
+  PILLARBOX_TRY(validate(c));
+  return c;
+}
+
+Status validate(const TrainingConfig& c) {
+  const auto check = [](bool good, const char* rule) -> Status {
+    if (good) return {};
+    return Error{ErrorCode::InvalidArgument, std::string("Invalid setting: ") + rule + "."};
+  };
+  PILLARBOX_TRY(check(c.epochs >= 1 && c.epochs <= 100000, "epochs must be 1 to 100000"));
+  PILLARBOX_TRY(check(c.batch >= 2 && c.batch <= 65536, "batch must be 2 to 65536"));
+  PILLARBOX_TRY(check(c.learningRate > 0 && c.learningRate <= 10,
+                      "the learning rate must be above 0 and at most 10"));
+  PILLARBOX_TRY(check(c.momentum > 0 && c.momentum < 1, "momentum must be between 0 and 1"));
+  PILLARBOX_TRY(check(c.weightDecay >= 0 && c.weightDecay < 1, "weight decay must be 0 to 1"));
+  PILLARBOX_TRY(check(c.warmupEpochs >= 0, "warm-up epochs must not be negative"));
+  PILLARBOX_TRY(check(c.labelSmoothing >= 0 && c.labelSmoothing < 1,
+                      "label smoothing must be at least 0 and below 1"));
+  PILLARBOX_TRY(check(c.gradientClip >= 0, "the gradient limit must not be negative"));
+  PILLARBOX_TRY(check(c.averageDecay >= 0 && c.averageDecay < 1,
+                      "the average's decay must be at least 0 and below 1"));
+  PILLARBOX_TRY(check(
+      c.augmentation.cropPadding >= 0 && c.augmentation.cropPadding < static_cast<int>(c.imageSize),
+      "the crop padding must be smaller than the image"));
+  PILLARBOX_TRY(check(c.polynomial.size() >= 3 && c.polynomial.size() <= 9,
+                      "the polynomial needs 3 to 9 coefficients (degree 2 to 8)"));
+  PILLARBOX_TRY(check(c.fractionBits >= 0 && c.fractionBits <= 24,
+                      "the coefficients' fraction bits must be 0 to 24"));
+  PILLARBOX_TRY(check(c.range > 0 && c.range <= 64, "the range must be above 0 and at most 64"));
+  PILLARBOX_TRY(check(c.penaltyRange > 0 && c.penaltyRange <= c.range,
+                      "the penalty's range must be above 0 and at most the range"));
+  PILLARBOX_TRY(
+      check(c.penalty.exponent >= 2 && c.penalty.exponent <= 16 && c.penalty.exponent % 2 == 0,
+            "the penalty's exponent must be even, 2 to 16"));
+  PILLARBOX_TRY(check(c.penalty.coefficient >= 0 && std::isfinite(c.penalty.coefficient),
+                      "the penalty's coefficient must not be negative"));
+  PILLARBOX_TRY(check(c.threads >= 0 && c.threads <= 1024, "threads must be 0 to 1024"));
+  PILLARBOX_TRY(check(c.device == "auto" || c.device == "cpu" || c.device == "cuda",
+                      "the device must be auto, cpu or cuda"));
+  PILLARBOX_TRY(check(c.checkpointMinutes > 0, "the minutes between checkpoints must be above 0"));
+  PILLARBOX_TRY(
+      check(c.precisionBits >= 4 && c.precisionBits <= 24, "precision bits must be 4 to 24"));
+  return {};
+}
+
+double learningRateAt(const TrainingConfig& c, std::int64_t step, std::int64_t stepsPerEpoch) {
+  const double warmup = static_cast<double>(std::min(c.warmupEpochs, c.epochs) * stepsPerEpoch);
+  const double total = static_cast<double>(c.epochs * stepsPerEpoch);
+  const auto at = static_cast<double>(step);
+  if (at < warmup) return c.learningRate * (0.01 + 0.99 * at / warmup);
+  const double progress = (at - warmup) / std::max(1.0, total - warmup);
+  return c.learningRate * 0.5 * (1 + std::cos(std::numbers::pi * progress));
+}
+
+}  // namespace pillarbox::training

@@ -1,0 +1,63 @@
+// The settings of a training run, as kept in its folder (config.json).
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <string>
+#include <vector>
+
+#include <nlohmann/json.hpp>
+
+#include "engine/core/result.h"
+#include "models/data/image_set.h"
+#include "models/pillar/poly_relu.h"
+#include "models/training/network.h"
+
+namespace pillarbox::training {
+
+struct TrainingConfig {
+  std::vector<std::string> data;  ///< absolute paths, see models/data/readers.h
+  std::string network = "pillar7";
+  ActivationKind activation = ActivationKind::Polynomial;
+  std::uint32_t imageSize = 32;
+
+  int epochs = 30;
+  int batch = 128;
+  double learningRate = 0.06;  ///< the peak
+  double momentum = 0.9;       ///< Nesterov's
+  double weightDecay = 5e-4;   ///< of weights; not of biases and batch norms
+  int warmupEpochs = 2;        ///< the rate rises linearly from a hundredth, then falls as a cosine
+  double labelSmoothing = 0.05;
+  double gradientClip = 2.0;    ///< largest norm of the gradient; 0 for no limit
+  double averageDecay = 0.998;  ///< of the moving average of the weights
+  data::Augmentation augmentation;
+
+  std::vector<std::int64_t> polynomial{322, 512, 160, 0, -3};  ///< over 2^fractionBits
+  int fractionBits = 10;
+  double range = 5.0;
+  double penaltyRange = 4.8;
+  pillar::PenaltyStrength penalty;
+  bool penaltyWarmup = true;  ///< weaker in the first four epochs
+  std::string from;           ///< folder of a run whose averaged weights to start with, or empty
+
+  std::uint64_t seed = 1;
+  int threads = 0;               ///< 0: one a core
+  std::string device = "auto";   ///< auto, cpu or cuda
+  double checkpointMinutes = 3;  ///< a checkpoint at least this often, and after every epoch
+  int precisionBits = 12;        ///< f of the exported model
+
+  pillar::ActivationSettings activationSettings() const;
+};
+
+nlohmann::json toJson(const TrainingConfig& config);
+
+/// Reads what toJson wrote. Errors: Format (a key is missing, unknown or of the wrong type).
+Result<TrainingConfig> configFromJson(const nlohmann::json& json);
+
+/// Checks every number. Errors: InvalidArgument, naming the setting and its limits.
+Status validate(const TrainingConfig& config);
+
+/// The learning rate of a step (counted from 0).
+double learningRateAt(const TrainingConfig& config, std::int64_t step, std::int64_t stepsPerEpoch);
+
+}  // namespace pillarbox::training

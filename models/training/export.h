@@ -1,0 +1,33 @@
+// From a trained (or freshly drawn) network to a model file.
+#pragma once
+
+#include <filesystem>
+
+#include "engine/core/result.h"
+#include "models/loaded_model.h"
+#include "models/training/network.h"
+#include "models/training/onnx_writer.h"
+#include "models/training/run_folder.h"
+
+namespace pillarbox::training {
+
+/// The bytes of a model file for a network; its batch norms' running statistics are folded in.
+/// Errors: those of makeOnnx; Unsupported for a ReLU network.
+Result<std::string> exportNetwork(const Network& network, const ModelFacts& facts);
+
+/// Exports the moving average of a run's checkpoint ("last" or "best") and reads the result back
+/// with the engine's own reader, so that what is written is known to load.
+/// Errors: NotFound, Format, Unsupported, Io.
+Result<models::LoadedModel> exportRun(const RunFolder& run, const std::string& checkpoint,
+                                      const std::filesystem::path& out);
+
+/// A network with random weights whose activations are in range: weights are drawn, then batch
+/// norms see a few batches of noise as in training. For benchmarks and protocol tests.
+/// Errors: those of makeArchitecture.
+Result<Network> randomNetwork(const std::string& architecture, int classes, std::uint32_t imageSize,
+                              std::uint64_t seed);
+
+/// Facts for such a network: labels "class 0", ..., a plain normalisation.
+ModelFacts randomFacts(const Network& network, std::uint64_t seed);
+
+}  // namespace pillarbox::training

@@ -1,0 +1,554 @@
+// pillarbox-train: trains polynomial networks and writes model files.
+//
+// Results go to stdout (one JSON object a line with --json), everything else to stderr. Exit codes:
+// 0 done, 1 failed, 2 wrong usage, 3 stopped by a signal (the run can be resumed).
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <chrono>
+#include <cmath>
+#include <csignal>
+#include <cstdio>
+#include <cstdlib>
+#include <filesystem>
+#include <iostream>
+#include <string>
+#include <thread>
+#include <utility>
+#include <vector>
+
+#include <CLI/CLI.hpp>
+#include <nlohmann/json.hpp>
+
+#include "models/data/readers.h"
+#include "models/onnx_reader.h"
+#include "models/pillar/fit_report.h"
+#include "models/training/export.h"
+#include "models/training/run_folder.h"
+#include "models/training/trainer.h"
+
+namespace {
+
+using namespace pillarbox;
+using namespace pillarbox::training;
+namespace fs = std::filesystem;
+using nlohmann::json;
+
+std::atomic<bool> g_stop{false};
+
+void onSignal(int) {
+  if (g_stop.exchange(true)) std::_Exit(3);  // asked twice: do not even save
+}
+
+int fail(const Error& error) {
+  std::cerr << "pillarbox-train: " << error.message << "\n";
+  return error.code == ErrorCode::InvalidArgument ? 2 : 1;
+}
+
+std::string duration(double seconds) {
+  const auto total = static_cast<long>(seconds);
+  char text[32];
+  if (total >= 3600) {
+    std::snprintf(text, sizeof text, "%ld h %02ld min", total / 3600, total / 60 % 60);
+  } else {
+    std::snprintf(text, sizeof text, "%ld min %02ld s", total / 60, total % 60);
+  }
+  return text;
+}
+
+// One line that is redrawn on a terminal; a line a minute elsewhere.
+class ProgressLine {
+ public:
+  void show(const Progress& p) {
+    char text[160];
+    std::snprintf(text, sizeof text,
+                  "epoch %d/%d  %3.0f%%  loss %.3f  accuracy %.1f%%  %.0f images/s", p.epoch,
+                  p.epochs, 100 * p.done, p.loss, 100 * p.accuracy, p.imagesPerSecond);
+    const std::string line = std::string(text) + "  " + duration(p.secondsLeft) + " left";
+    if (m_terminal) {
+      std::cerr << "\r\x1b[K" << line << std::flush;
+      m_open = true;
+    } else if (const auto now = std::chrono::steady_clock::now(); now >= m_next) {
+      std::cerr << line << "\n";
+      m_next = now + std::chrono::minutes(1);
+    }
+  }
+  void end() {
+    if (m_open) std::cerr << "\r\x1b[K" << std::flush;
+    m_open = false;
+  }
+
+ private:
+  bool m_terminal = ::isatty(2) != 0;
+  bool m_open = false;
+  std::chrono::steady_clock::time_point m_next;
+};
+
+void print(const json& value) {
+  std::cout << value.dump() << std::endl;
+}
+
+std::string percent(double ratio, int digits = 2) {
+  char text[32];
+  std::snprintf(text, sizeof text, "%.*f%%", digits, 100 * ratio);
+  return text;
+}
+
+void printEvaluation(const json& e) {
+  std::cout << "accuracy " << percent(e["accuracy"]) << ", top five " << percent(e["top5"])
+            << " on " << e["images"] << " images; out of range " << percent(e["out_of_range"], 4)
+            << ", lost images " << e["lost_images"] << "\n";
+  for (const auto& layer : e["layers"]) {
+    std::cout << "  " << layer["name"].get<std::string>() << ": out of range "
+              << percent(layer["out_of_range"], 4) << ", largest |x| ";
+    if (layer["largest"].is_number()) {
+      char text[32];
+      std::snprintf(text, sizeof text, "%.2f", layer["largest"].get<double>());
+      std::cout << text << "\n";
+    } else {
+      std::cout << "not finite\n";
+    }
+  }
+  std::cout << std::flush;
+}
+
+Result<data::Dataset> readData(const std::vector<std::string>& paths, std::uint32_t size,
+                               bool trainToo) {
+  std::vector<fs::path> list(paths.begin(), paths.end());
+  auto dataset = data::readDataset(list, {size, trainToo});
+  if (!dataset.ok()) return dataset;
+  std::cerr << dataset->train.count() << " training and " << dataset->test.count()
+            << " test images in " << dataset->classes.size() << " classes";
+  if (!dataset->skipped.empty()) {
+    std::cerr << "; skipped " << dataset->skipped.size() << " files:";
+    for (std::size_t i = 0; i < std::min<std::size_t>(5, dataset->skipped.size()); ++i) {
+      std::cerr << "\n  " << dataset->skipped[i].path << ": " << dataset->skipped[i].reason;
+    }
+    if (dataset->skipped.size() > 5) std::cerr << "\n  ...";
+  }
+  std::cerr << "\n";
+  return dataset;
+}
+
+// Holds a run folder's lock while training: two writers would mix their checkpoints.
+class RunLock {
+ public:
+  static Result<RunLock> take(const fs::path& folder) {
+    const int file = ::open((folder / "lock").c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0644);
+    if (file < 0) return Error{ErrorCode::Io, "Cannot write to " + folder.string() + "."};
+    if (::lockf(file, F_TLOCK, 0) != 0) {
+      ::close(file);
+      return Error{ErrorCode::Refused, "Another process is training in " + folder.string() + "."};
+    }
+    return RunLock(file);
+  }
+  RunLock(RunLock&& other) noexcept : m_file(std::exchange(other.m_file, -1)) {}
+  ~RunLock() {
+    if (m_file >= 0) ::close(m_file);
+  }
+
+ private:
+  explicit RunLock(int file) : m_file(file) {}
+  int m_file;
+};
+
+int runTraining(RunFolder run, int stopAfter, bool asJson) {
+  const auto lock = RunLock::take(run.path());
+  if (!lock.ok()) return fail(lock.error());
+  const auto dataset = readData(run.config().data, run.config().imageSize, true);
+  if (!dataset.ok()) return fail(dataset.error());
+  std::signal(SIGINT, onSignal);
+  std::signal(SIGTERM, onSignal);
+  ProgressLine line;
+  TrainCallbacks callbacks;
+  callbacks.stop = &g_stop;
+  callbacks.stopAfterEpoch = stopAfter;
+  callbacks.progress = [&](const Progress& p) { line.show(p); };
+  callbacks.event = [&](const json& event) {
+    line.end();
+    if (asJson) return print(event);
+    const std::string kind = event["event"];
+    if (kind == "epoch") {
+      std::cout << "epoch " << event["epoch"] << ": loss " << event["loss"].get<double>()
+                << ", penalty " << event["penalty"].get<double>() << ", training accuracy "
+                << percent(event["accuracy"]) << "\n  test: ";
+      printEvaluation(event["test"]);
+    } else if (kind == "recovery") {
+      std::cout << "recovered from a divergence in epoch " << event["epoch"] << ": "
+                << event["reason"].get<std::string>() << "; the learning rate is now "
+                << event["rate_scale"] << " of the schedule's\n"
+                << std::flush;
+    } else if (kind == "end") {
+      std::cout << "finished after " << duration(event["seconds"]) << ": test accuracy "
+                << percent(event["accuracy"]) << "\n"
+                << std::flush;
+    }
+  };
+  const auto outcome = train(run, *dataset, callbacks);
+  line.end();
+  if (!outcome.ok()) return fail(outcome.error());
+  if (*outcome == TrainOutcome::Stopped) {
+    std::cerr << "stopped; continue with: pillarbox-train resume " << run.path().string() << "\n";
+    return 3;
+  }
+  return 0;
+}
+
+struct TrainArguments {
+  TrainingConfig config;
+  std::string out;
+  std::string activation = "polynomial";
+  int stopAfter = 0;
+};
+
+int trainCommand(TrainArguments& args, bool penaltyRangeGiven, bool imageSizeGiven, bool asJson) {
+  TrainingConfig& config = args.config;
+  for (const auto& info : architectures::architectureList()) {
+    if (info.name != config.network) continue;
+    if (!penaltyRangeGiven) config.penaltyRange = info.penaltyRange;
+    if (!imageSizeGiven) config.imageSize = info.inputSize;
+  }
+  config.activation = args.activation == "relu" ? ActivationKind::Relu : ActivationKind::Polynomial;
+  for (auto& path : config.data) {
+    std::error_code error;
+    path = fs::absolute(path, error).string();
+  }
+  if (!config.from.empty()) {
+    std::error_code error;
+    config.from = fs::absolute(config.from, error).string();
+  }
+  // Names and sizes are checked before a folder is made.
+  const auto architecture = architectures::makeArchitecture(config.network, 10, config.imageSize);
+  if (!architecture.ok()) return fail(architecture.error());
+  auto run = RunFolder::create(args.out, config);
+  if (!run.ok()) return fail(run.error());
+  return runTraining(std::move(run).value(), args.stopAfter, asJson);
+}
+
+int resumeCommand(const std::string& folder, int stopAfter, bool asJson) {
+  auto run = RunFolder::open(folder);
+  if (!run.ok()) return fail(run.error());
+  return runTraining(std::move(run).value(), stopAfter, asJson);
+}
+
+int evaluateCommand(const std::string& folder, const std::string& checkpoint,
+                    std::vector<std::string> paths, bool clip, bool asJson) {
+  const auto run = RunFolder::open(folder);
+  if (!run.ok()) return fail(run.error());
+  const auto facts = run->loadData();
+  if (!facts.ok()) return fail(facts.error());
+  if (paths.empty()) paths = run->config().data;
+  const auto dataset = readData(paths, run->config().imageSize, false);
+  if (!dataset.ok()) return fail(dataset.error());
+  if (dataset->classes != facts->classes) {
+    return fail({ErrorCode::InvalidArgument, "The data has other classes than the run."});
+  }
+  prepareLibTorch(run->config());
+  const auto device = chooseDevice(run->config().device);
+  if (!device.ok()) return fail(device.error());
+  const int classes = static_cast<int>(facts->classes.size());
+  auto network = makeNetwork(run->config(), classes);
+  auto average = makeNetwork(run->config(), classes);
+  if (!network.ok()) return fail(network.error());
+  CheckpointParts parts{*network, *average, nullptr, {}};
+  (*network)->to(*device);
+  (*average)->to(*device);
+  const Status loaded = run->loadCheckpoint(checkpoint, parts);
+  if (!loaded.ok()) return fail(loaded.error());
+  const json result = toJson(evaluate(*average, dataset->test, facts->normalisation, clip));
+  asJson ? print(result) : printEvaluation(result);
+  return 0;
+}
+
+void describe(const models::LoadedModel& model, const fs::path& path, bool asJson) {
+  const json result = {{"file", path.string()},
+                       {"name", model.model.name},
+                       {"rounds", model.model.stages.size()},
+                       {"activations", model.model.activationCount()},
+                       {"weights", model.model.weightCount()},
+                       {"classes", model.model.labels.size()},
+                       {"precision_bits", model.model.precisionBits},
+                       {"failure_bound", model.failure.total()},
+                       {"model_hash", models::toHex(models::modelHash(model.model))},
+                       {"training", json::parse(model.training, nullptr, false).is_discarded()
+                                        ? json()
+                                        : json::parse(model.training)}};
+  if (asJson) return print(result);
+  std::cout << path.string() << ": " << result["rounds"] << " round trips, "
+            << result["activations"] << " activations, " << result["weights"] << " weights, "
+            << result["classes"] << " classes\n"
+            << "  probability of a truncation failure in an inference: at most "
+            << model.failure.total() << "\n  model hash " << result["model_hash"].get<std::string>()
+            << "\n";
+  if (result["training"].is_object()) {
+    for (const auto& [key, value] : result["training"].items()) {
+      if (!value.is_array()) std::cout << "  " << key << ": " << value << "\n";
+    }
+  }
+  std::cout << std::flush;
+}
+
+struct ExportArguments {
+  std::string run, out, checkpoint = "last", network;
+  std::uint64_t seed = 1;
+  int classes = 10;
+  std::uint32_t imageSize = 0;
+};
+
+int exportCommand(const ExportArguments& args, bool asJson) {
+  const fs::path out = args.out;
+  if (!args.run.empty()) {
+    const auto run = RunFolder::open(args.run);
+    if (!run.ok()) return fail(run.error());
+    const auto model = exportRun(*run, args.checkpoint, out);
+    if (!model.ok()) return fail(model.error());
+    describe(*model, out, asJson);
+    return 0;
+  }
+  std::uint32_t size = args.imageSize;
+  for (const auto& info : architectures::architectureList()) {
+    if (size == 0 && info.name == args.network) size = info.inputSize;
+  }
+  const auto network = randomNetwork(args.network, args.classes, size, args.seed);
+  if (!network.ok()) return fail(network.error());
+  const auto bytes = exportNetwork(*network, randomFacts(*network, args.seed));
+  if (!bytes.ok()) return fail(bytes.error());
+  const Status written = writeFileAtomically(out, *bytes);
+  if (!written.ok()) return fail(written.error());
+  const auto model = models::loadOnnx(out);
+  if (!model.ok()) return fail(model.error());
+  describe(*model, out, asJson);
+  return 0;
+}
+
+int inspectCommand(const std::string& file, bool asJson) {
+  const auto model = models::loadOnnx(file);
+  if (!model.ok()) return fail(model.error());
+  describe(*model, file, asJson);
+  return 0;
+}
+
+struct FitArguments {
+  models::pillar::FitRequest request;
+  std::string norm = "l2", plot;
+  bool cache = true;
+};
+
+int fitCommand(FitArguments& args, bool asJson) {
+  using models::pillar::FitNorm;
+  models::pillar::FitRequest& request = args.request;
+  request.norm = args.norm == "l1"     ? FitNorm::L1
+                 : args.norm == "linf" ? FitNorm::LInfinity
+                                       : FitNorm::LeastSquares;
+  const fs::path folder = args.cache ? models::pillar::defaultFitCache() : fs::path();
+  const auto fit = models::pillar::fitReluCached(request, folder);
+  if (!fit.ok()) return fail(fit.error());
+  if (!args.plot.empty()) {
+    const Status written = writeFileAtomically(args.plot, models::pillar::plotSvg(request, *fit));
+    if (!written.ok()) return fail(written.error());
+  }
+  const double gap = fit->error > 0 ? std::max(0.0, 1 - fit->bound / fit->error) : 0;
+  if (asJson) {
+    print({{"degree", request.degree},
+           {"fraction_bits", request.fractionBits},
+           {"range", request.range},
+           {"scale", request.scale},
+           {"norm", args.norm},
+           {"coefficients", fit->coefficients},
+           {"error", fit->error},
+           {"bound", fit->bound},
+           {"optimal", fit->optimal()},
+           {"gap", gap},
+           {"real_coefficients", fit->realCoefficients},
+           {"real_error", fit->realError},
+           {"rounded_coefficients", models::pillar::roundedCoefficients(request, *fit)},
+           {"rounded_error", fit->roundedError}});
+    return 0;
+  }
+  std::cout << "ReLU on [-" << request.range << ", " << request.range << "], degree "
+            << request.degree << ", coefficients over 2^" << request.fractionBits << ", "
+            << (args.norm == "l2"   ? "mean squared error"
+                : args.norm == "l1" ? "mean absolute error"
+                                    : "largest error")
+            << "\n  power  integer      value         real\n";
+  for (std::size_t j = 0; j < fit->coefficients.size(); ++j) {
+    std::printf("  %5zu  %7lld  %9.6f  %11.8f\n", j, static_cast<long long>(fit->coefficients[j]),
+                std::ldexp(static_cast<double>(fit->coefficients[j]),
+                           -static_cast<int>(request.fractionBits)),
+                fit->realCoefficients[j]);
+    std::fflush(stdout);
+  }
+  std::cout << "  error " << fit->error << (fit->optimal() ? ", proven optimal" : "");
+  if (!fit->optimal()) {
+    std::cout << ", no integers below " << fit->bound << " (gap " << percent(gap) << ")";
+  }
+  std::cout << "\n  real coefficients " << fit->realError << ", the same rounded "
+            << fit->roundedError << std::endl;
+  return 0;
+}
+
+int listCommand(bool asJson) {
+  for (const auto& info : architectures::architectureList()) {
+    const auto a = architectures::makeArchitecture(info.name, 10, info.inputSize);
+    if (!a.ok()) return fail(a.error());
+    const auto counts = architectures::countsOf(*a);
+    if (asJson) {
+      print({{"name", info.name},
+             {"summary", info.summary},
+             {"image_size", info.inputSize},
+             {"parameters", counts.parameters},
+             {"activations", counts.activations},
+             {"multiply_adds", counts.multiplyAdds},
+             {"rounds", counts.rounds}});
+      continue;
+    }
+    std::printf(
+        "%-10s %3u px  %7.2f M parameters  %9llu activations  %7.1f M products  %3d rounds\n"
+        "           %s\n",
+        info.name.c_str(), info.inputSize, static_cast<double>(counts.parameters) / 1e6,
+        static_cast<unsigned long long>(counts.activations),
+        static_cast<double>(counts.multiplyAdds) / 1e6, counts.rounds, info.summary.c_str());
+  }
+  return 0;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  CLI::App app{"Trains polynomial networks for private classification and writes model files."};
+  app.name("pillarbox-train");
+  app.set_version_flag("--version", std::string("pillarbox-train " PILLARBOX_VERSION));
+  app.require_subcommand(1);
+  app.fallthrough();
+  bool asJson = false;
+  app.add_flag("--json", asJson, "Print one JSON object a line");
+
+  TrainArguments args;
+  TrainingConfig& config = args.config;
+  auto* train = app.add_subcommand("train", "Train a network on images");
+  train
+      ->add_option("--data", config.data,
+                   "A CIFAR binary folder, or folders and zips with split/class/file")
+      ->required();
+  train->add_option("--network", config.network, "See list-models")->capture_default_str();
+  train->add_option("--out", args.out, "Folder of the run; must not hold one yet")->required();
+  train->add_option("--epochs", config.epochs)->capture_default_str();
+  train->add_option("--batch", config.batch)->capture_default_str();
+  train->add_option("--learning-rate", config.learningRate, "Its peak")->capture_default_str();
+  train->add_option("--weight-decay", config.weightDecay)->capture_default_str();
+  train->add_option("--warmup-epochs", config.warmupEpochs)->capture_default_str();
+  train->add_option("--label-smoothing", config.labelSmoothing)->capture_default_str();
+  train->add_option("--gradient-clip", config.gradientClip, "Largest norm; 0 for none")
+      ->capture_default_str();
+  train->add_option("--average-decay", config.averageDecay, "Of the weights' moving average")
+      ->capture_default_str();
+  train->add_option("--crop-padding", config.augmentation.cropPadding)->capture_default_str();
+  train->add_flag("!--no-flip", config.augmentation.flip, "Do not mirror images");
+  train->add_option("--activation", args.activation, "polynomial, or relu for comparison")
+      ->check(CLI::IsMember({"polynomial", "relu"}))
+      ->capture_default_str();
+  train->add_option("--polynomial", config.polynomial, "Integer coefficients, constant term first")
+      ->delimiter(',')
+      ->capture_default_str();
+  train->add_option("--fraction-bits", config.fractionBits, "Coefficients are over 2^this")
+      ->capture_default_str();
+  train->add_option("--range", config.range, "B: activations are fitted on [-B, B]")
+      ->capture_default_str();
+  auto* penaltyRange = train->add_option("--penalty-range", config.penaltyRange,
+                                         "Where the penalty sets in; by network if not given");
+  train->add_option("--penalty-exponent", config.penalty.exponent)->capture_default_str();
+  train->add_option("--penalty-coefficient", config.penalty.coefficient)->capture_default_str();
+  auto* imageSize = train->add_option("--image-size", config.imageSize,
+                                      "Side of the images in pixels; by network if not given");
+  train->add_option("--seed", config.seed)->capture_default_str();
+  train->add_option("--threads", config.threads, "0: one a core")->capture_default_str();
+  train->add_option("--device", config.device, "auto, cpu or cuda")->capture_default_str();
+  train->add_option("--checkpoint-minutes", config.checkpointMinutes, "At least this often")
+      ->capture_default_str();
+
+  train->add_flag("!--no-penalty-warmup", config.penaltyWarmup,
+                  "Apply the full penalty from the first epoch");
+  train->add_option("--from", config.from, "Start with the averaged weights of this run");
+  train->add_option("--stop-after", args.stopAfter, "Stop after this epoch; resume continues");
+
+  std::string folder;
+  auto* resume = app.add_subcommand("resume", "Continue a run that was stopped or killed");
+  resume->add_option("RUN", folder, "Folder of the run")->required();
+
+  resume->add_option("--stop-after", args.stopAfter, "Stop after this epoch");
+
+  std::string checkpoint = "last";
+  std::vector<std::string> paths;
+  bool clip = false;
+  auto* evaluation = app.add_subcommand("evaluate", "Test a run's network, as it will be used");
+  evaluation->add_option("RUN", folder, "Folder of the run")->required();
+  evaluation->add_option("--data", paths, "Other data than the run's");
+  evaluation->add_option("--checkpoint", checkpoint)
+      ->check(CLI::IsMember({"last", "best"}))
+      ->capture_default_str();
+  evaluation->add_flag("--clip", clip, "Clamp activations to the range, as in training");
+
+  ExportArguments exportArgs;
+  auto* exporting = app.add_subcommand("export", "Write a model file (ONNX)");
+  auto* runOption = exporting->add_option("RUN", exportArgs.run, "Folder of the run");
+  exporting->add_option("--out", exportArgs.out, "The file to write")->required();
+  exporting->add_option("--checkpoint", exportArgs.checkpoint)
+      ->check(CLI::IsMember({"last", "best"}))
+      ->capture_default_str();
+  auto* networkOption = exporting->add_option(
+      "--network", exportArgs.network, "Instead of a run: a network of this kind, untrained");
+  networkOption->excludes(runOption);
+  auto* seedOption =
+      exporting->add_option("--random-weights", exportArgs.seed, "The seed of its weights");
+  networkOption->needs(seedOption);
+  seedOption->needs(networkOption);
+  exporting->add_option("--classes", exportArgs.classes)->needs(networkOption);
+  exporting->add_option("--image-size", exportArgs.imageSize)->needs(networkOption);
+
+  std::string file;
+  auto* inspect = app.add_subcommand("inspect", "Say what a model file holds");
+  inspect->add_option("FILE", file, "An ONNX model file")->required();
+  FitArguments fitArgs;
+  auto* fit = app.add_subcommand("fit-poly", "Fit ReLU by a polynomial with integer coefficients");
+  fit->add_option("--degree", fitArgs.request.degree, "1 to 8")->capture_default_str();
+  fit->add_option("--bits", fitArgs.request.fractionBits, "Coefficients are integers over 2^this")
+      ->capture_default_str();
+  fit->add_option("--range", fitArgs.request.range, "B: fitted on [-B, B]")->capture_default_str();
+  fit->add_option("--scale", fitArgs.request.scale, "Powers of x over this, a power of two")
+      ->capture_default_str();
+  fit->add_option("--norm", fitArgs.norm, "l2, l1 or linf")
+      ->check(CLI::IsMember({"l2", "l1", "linf"}))
+      ->capture_default_str();
+  fit->add_option("--points", fitArgs.request.points, "Samples, odd")->capture_default_str();
+  fit->add_option("--seconds", fitArgs.request.secondsLimit, "Limit of the search")
+      ->capture_default_str();
+  fit->add_option("--plot", fitArgs.plot, "Also draw the fit into this SVG file");
+  fit->add_flag("!--no-cache", fitArgs.cache, "Search again, whatever was found before");
+  auto* list = app.add_subcommand("list-models", "List the networks that can be trained");
+
+  try {
+    app.parse(argc, argv);
+    if (*exporting && exportArgs.run.empty() && exportArgs.network.empty()) {
+      throw CLI::RequiredError("RUN or --network");
+    }
+  } catch (const CLI::ParseError& e) {
+    return app.exit(e) == 0 ? 0 : 2;
+  }
+
+  try {
+    if (*train)
+      return trainCommand(args, penaltyRange->count() > 0, imageSize->count() > 0, asJson);
+    if (*resume) return resumeCommand(folder, args.stopAfter, asJson);
+    if (*evaluation) return evaluateCommand(folder, checkpoint, paths, clip, asJson);
+    if (*exporting) return exportCommand(exportArgs, asJson);
+    if (*inspect) return inspectCommand(file, asJson);
+    if (*fit) return fitCommand(fitArgs, asJson);
+    if (*list) return listCommand(asJson);
+  } catch (const c10::Error& e) {
+    std::cerr << "pillarbox-train: LibTorch failed: " << e.what_without_backtrace() << "\n";
+  } catch (const std::exception& e) {
+    std::cerr << "pillarbox-train: " << e.what() << "\n";
+  }
+  return 1;
+}

@@ -1,0 +1,438 @@
+#include "models/training/trainer.h"
+
+#include <algorithm>
+#include <chrono>
+#include <cmath>
+#include <ctime>
+#include <memory>
+#include <span>
+#include <thread>
+#include <utility>
+
+#include <ATen/Parallel.h>
+
+namespace pillarbox::training {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+using nlohmann::json;
+
+constexpr int kMaxRecoveries = 4;
+
+double secondsSince(Clock::time_point start) {
+  return std::chrono::duration<double>(Clock::now() - start).count();
+}
+
+std::string now() {
+  const std::time_t t = std::time(nullptr);
+  std::tm utc{};
+  gmtime_r(&t, &utc);
+  char text[32];
+  std::strftime(text, sizeof text, "%Y-%m-%dT%H:%M:%SZ", &utc);
+  return text;
+}
+
+// JSON has no infinity.
+json number(double value) {
+  return std::isfinite(value) ? json(value) : json("infinite");
+}
+
+std::unique_ptr<torch::optim::SGD> makeOptimizer(const TrainingConfig& config, Network& network) {
+  std::vector<torch::Tensor> weights, others;
+  for (const auto& parameter : network->parameters()) {
+    (parameter.dim() > 1 ? weights : others).push_back(parameter);
+  }
+  const auto options = [&](double decay) {
+    return torch::optim::SGDOptions(config.learningRate)
+        .momentum(config.momentum)
+        .nesterov(true)
+        .weight_decay(decay);
+  };
+  std::vector<torch::optim::OptimizerParamGroup> groups;
+  groups.emplace_back(std::move(weights),
+                      std::make_unique<torch::optim::SGDOptions>(options(config.weightDecay)));
+  groups.emplace_back(std::move(others), std::make_unique<torch::optim::SGDOptions>(options(0)));
+  return std::make_unique<torch::optim::SGD>(std::move(groups), options(0));
+}
+
+// Parameters and buffers of a network in a fixed order.
+std::vector<torch::Tensor> tensorsOf(const Network& network) {
+  std::vector<torch::Tensor> result = network->parameters();
+  for (const auto& buffer : network->buffers()) result.push_back(buffer);
+  return result;
+}
+
+void updateAverage(const std::vector<torch::Tensor>& from, const std::vector<torch::Tensor>& to,
+                   double decay) {
+  const torch::NoGradGuard guard;
+  for (std::size_t i = 0; i < from.size(); ++i) {
+    if (to[i].is_floating_point()) {
+      to[i].lerp_(from[i], 1 - decay);
+    } else {
+      to[i].copy_(from[i]);
+    }
+  }
+}
+
+// Loads the averaged weights of another run into parts.average.
+Status startFrom(const std::string& folder, const DataFacts& facts, CheckpointParts& parts) {
+  PILLARBOX_ASSIGN(const RunFolder other, RunFolder::open(folder));
+  PILLARBOX_ASSIGN(const DataFacts otherFacts, other.loadData());
+  if (otherFacts.classes != facts.classes) {
+    return Error{ErrorCode::InvalidArgument, folder + " was trained on other classes."};
+  }
+  CheckpointParts weights{parts.network, parts.average, nullptr, {}};
+  return other.loadCheckpoint("last", weights);
+}
+
+// The first layer that went wrong, for people.
+std::string explain(const std::vector<LayerStatistics>& layers, double range) {
+  for (const auto& layer : layers) {
+    if (!std::isfinite(layer.values.largest) || layer.values.largest > 20 * range) {
+      return "activation " + layer.name + " received " +
+             (std::isfinite(layer.values.largest) ? std::to_string(layer.values.largest)
+                                                  : std::string("a value that is not finite"));
+    }
+  }
+  return "the activations' inputs were in range; the gradient grew too large";
+}
+
+}  // namespace
+
+double Evaluation::outOfRangeRatio() const {
+  pillar::ActivationStatistics total;
+  for (const auto& layer : layers) total.add(layer.values);
+  return total.count == 0
+             ? 0
+             : static_cast<double>(total.outOfRange) / static_cast<double>(total.count);
+}
+
+json toJson(const Evaluation& e) {
+  json layers = json::array();
+  for (const auto& layer : e.layers) {
+    const auto count = static_cast<double>(std::max<std::int64_t>(1, layer.values.count));
+    layers.push_back({{"name", layer.name},
+                      {"out_of_range", static_cast<double>(layer.values.outOfRange) / count},
+                      {"largest", number(layer.values.largest)}});
+  }
+  json perClass = json::array();
+  for (std::size_t c = 0; c < e.confusion.size(); ++c) {
+    std::uint64_t total = 0;
+    for (const auto n : e.confusion[c]) total += n;
+    perClass.push_back(
+        total == 0 ? json()
+                   : json(static_cast<double>(e.confusion[c][c]) / static_cast<double>(total)));
+  }
+  return {{"images", e.images}, {"loss", number(e.loss)},     {"accuracy", e.accuracy},
+          {"top5", e.topFive},  {"lost_images", e.lost},      {"out_of_range", e.outOfRangeRatio()},
+          {"layers", layers},   {"class_accuracy", perClass}, {"confusion", e.confusion}};
+}
+
+Evaluation evaluate(Network network, const data::ImageSet& images,
+                    const data::Normalisation& normalisation, bool clip) {
+  const torch::NoGradGuard guard;
+  const bool wasTraining = network->is_training();
+  network->eval();
+  const torch::Device device = network->parameters().front().device();
+  const auto classes = static_cast<std::size_t>(network->architecture().classes);
+  const double escape = kEscapeFactor * network->activation().range;
+  // Large images in small batches: a layer's values of one batch stay below 64 MB or so.
+  const std::size_t batch =
+      std::clamp<std::size_t>(250 * 32 * 32 / (images.size * images.size), 4, 250);
+  Evaluation result;
+  result.layers = network->emptyStatistics();
+  result.confusion.assign(classes, std::vector<std::uint32_t>(classes, 0));
+  std::uint64_t correct = 0, inTopFive = 0;
+  double loss = 0;
+  for (std::size_t first = 0; first < images.count(); first += batch) {
+    const std::size_t n = std::min(batch, images.count() - first);
+    const data::Batch part = data::gather(images, first, n, normalisation);
+    std::vector<float> largest;
+    ForwardOptions options;
+    options.clip = clip;
+    options.statistics = &result.layers;
+    options.largestPerImage = &largest;
+    const torch::Tensor logits =
+        network->forward(part.images.to(device), options).logits.to(torch::kCPU).contiguous();
+    const torch::Tensor losses = torch::nn::functional::cross_entropy(
+        logits, part.labels,
+        torch::nn::functional::CrossEntropyFuncOptions().reduction(torch::kSum));
+    loss += losses.item<double>();
+    const auto scores = logits.accessor<float, 2>();
+    const auto labels = part.labels.accessor<std::int64_t, 1>();
+    for (std::size_t i = 0; i < n; ++i) {
+      const auto row = scores[static_cast<std::int64_t>(i)];
+      const std::int64_t label = labels[static_cast<std::int64_t>(i)];
+      bool finite = true;
+      std::size_t answer = 0;
+      std::size_t better = 0;
+      for (std::size_t c = 0; c < classes; ++c) {
+        const float score = row[static_cast<std::int64_t>(c)];
+        finite = finite && std::isfinite(score);
+        if (score > row[static_cast<std::int64_t>(answer)]) answer = c;
+        if (static_cast<std::int64_t>(c) != label && !(score < row[label])) ++better;
+      }
+      if (!finite || !(largest[i] <= escape)) ++result.lost;
+      if (!finite) continue;  // neither right nor in the confusion matrix
+      ++result.confusion[static_cast<std::size_t>(label)][answer];
+      if (static_cast<std::int64_t>(answer) == label) ++correct;
+      if (better < 5) ++inTopFive;
+    }
+  }
+  result.images = images.count();
+  const double count = std::max<double>(1, static_cast<double>(images.count()));
+  result.loss = loss / count;
+  result.accuracy = static_cast<double>(correct) / count;
+  result.topFive = static_cast<double>(inTopFive) / count;
+  network->train(wasTraining);
+  return result;
+}
+
+Result<torch::Device> chooseDevice(const std::string& setting) {
+  const bool cuda = setting != "cpu" && torch::cuda::is_available();
+  if (setting == "cuda" && !cuda) {
+    return Error{ErrorCode::Unsupported,
+                 "This machine, or its LibTorch, has no CUDA device; use --device cpu."};
+  }
+  return torch::Device(cuda ? torch::kCUDA : torch::kCPU);
+}
+
+void prepareLibTorch(const TrainingConfig& config) {
+  const unsigned cores = std::max(1U, std::thread::hardware_concurrency());
+  at::set_num_threads(config.threads > 0 ? config.threads : static_cast<int>(cores));
+  torch::manual_seed(config.seed);
+}
+
+Result<Network> makeNetwork(const TrainingConfig& config, int classes) {
+  PILLARBOX_ASSIGN(auto architecture,
+                   architectures::makeArchitecture(config.network, classes, config.imageSize));
+  return Network(std::move(architecture), config.activationSettings(), config.activation);
+}
+
+Result<TrainOutcome> train(RunFolder& run, const data::Dataset& dataset,
+                           const TrainCallbacks& callbacks) {
+  const TrainingConfig& config = run.config();
+  prepareLibTorch(config);
+  PILLARBOX_ASSIGN(const torch::Device device, chooseDevice(config.device));
+  if (dataset.train.count() < static_cast<std::size_t>(config.batch)) {
+    return Error{ErrorCode::InvalidArgument,
+                 "There are only " + std::to_string(dataset.train.count()) +
+                     " training images; use a batch of at most that (--batch)."};
+  }
+
+  // A resumed run keeps the normalisation it began with.
+  DataFacts facts;
+  if (auto stored = run.loadData(); stored.ok()) {
+    facts = std::move(stored).value();
+    if (facts.classes != dataset.classes) {
+      return Error{ErrorCode::InvalidArgument,
+                   "The data has other classes than when this run began."};
+    }
+    if (facts.trainImages != dataset.train.count() || facts.testImages != dataset.test.count()) {
+      return Error{ErrorCode::InvalidArgument,
+                   "The data has another number of images than when this run began."};
+    }
+  } else {
+    facts = {dataset.classes, data::normalisationOf(dataset.train), dataset.train.count(),
+             dataset.test.count()};
+    if (!config.from.empty()) {  // weights expect the inputs that they were trained on
+      PILLARBOX_ASSIGN(const RunFolder other, RunFolder::open(config.from));
+      PILLARBOX_ASSIGN(const DataFacts otherFacts, other.loadData());
+      facts.normalisation = otherFacts.normalisation;
+    }
+    PILLARBOX_TRY(run.saveData(facts, dataset.skipped));
+  }
+
+  PILLARBOX_ASSIGN(Network network, makeNetwork(config, static_cast<int>(facts.classes.size())));
+  PILLARBOX_ASSIGN(Network average, makeNetwork(config, static_cast<int>(facts.classes.size())));
+  network->to(device);
+  average->to(device);
+  const auto from = tensorsOf(network);
+  const auto to = tensorsOf(average);
+  updateAverage(from, to, 0);
+  auto optimizer = makeOptimizer(config, network);
+  CheckpointParts parts{network, average, optimizer.get(), {}};
+  TrainingState& state = parts.state;
+
+  const auto emit = [&](json event) -> Status {
+    event["time"] = now();
+    if (callbacks.event) callbacks.event(event);
+    return run.log(event);
+  };
+
+  if (run.hasCheckpoint("last")) {
+    PILLARBOX_TRY(run.loadCheckpoint("last", parts));
+    PILLARBOX_TRY(emit({{"event", "resume"}, {"epoch", state.epoch}, {"step", state.stepInEpoch}}));
+  } else {
+    if (!config.from.empty()) {
+      PILLARBOX_TRY(startFrom(config.from, facts, parts));
+      updateAverage(to, from, 0);
+      state = {};
+    }
+    const auto counts = architectures::countsOf(network->architecture());
+    PILLARBOX_TRY(run.saveCheckpoint("last", parts));
+    PILLARBOX_TRY(emit({{"event", "start"},
+                        {"network", config.network},
+                        {"parameters", counts.parameters},
+                        {"activations", counts.activations},
+                        {"multiply_adds", counts.multiplyAdds},
+                        {"rounds", counts.rounds},
+                        {"train_images", facts.trainImages},
+                        {"test_images", facts.testImages},
+                        {"skipped_files", dataset.skipped.size()},
+                        {"mean", facts.normalisation.mean},
+                        {"std", facts.normalisation.std},
+                        {"device", device.str()},
+                        {"threads", at::get_num_threads()}}));
+  }
+
+  const auto batch = static_cast<std::size_t>(config.batch);
+  const auto steps = static_cast<std::int64_t>(dataset.train.count() / batch);
+  const double totalSteps = static_cast<double>(steps) * config.epochs;
+  auto lastCheckpoint = Clock::now();
+  auto lastProgress = Clock::time_point{};
+  auto mark = Clock::now();  // time up to here is in state.seconds
+  double rate = 0;           // images a second, smoothed
+  int recoveries = 0;
+  std::vector<LayerStatistics> seen = network->emptyStatistics();
+
+  while (state.epoch < config.epochs) {
+    const auto order = data::shuffledOrder(dataset.train.count(), config.seed, state.epoch);
+    const auto strength =
+        config.penaltyWarmup ? pillar::penaltyAt(state.epoch, config.penalty) : config.penalty;
+    const bool penalised =
+        config.activation == ActivationKind::Polynomial && strength.coefficient > 0;
+    bool diverged = false;
+    network->train();
+    while (state.stepInEpoch < steps) {
+      const std::int64_t step = state.epoch * steps + state.stepInEpoch;
+      const double learningRate = learningRateAt(config, step, steps) * state.rateScale;
+      for (auto& group : optimizer->param_groups()) {
+        static_cast<torch::optim::SGDOptions&>(group.options()).lr(learningRate);
+      }
+      const std::span<const std::uint32_t> indices(
+          order.data() + static_cast<std::size_t>(state.stepInEpoch) * batch, batch);
+      const data::Batch part = data::gatherAugmented(dataset.train, indices, facts.normalisation,
+                                                     config.augmentation, config.seed, state.epoch);
+      const torch::Tensor labels = part.labels.to(device);
+
+      for (auto& layer : seen) layer.values = {};
+      ForwardOptions options;
+      options.clip = true;
+      options.penaltyExponent = penalised ? strength.exponent : 0;
+      options.statistics = &seen;
+      optimizer->zero_grad();
+      const auto out = network->forward(part.images.to(device), options);
+      const torch::Tensor loss = torch::nn::functional::cross_entropy(
+          out.logits, labels,
+          torch::nn::functional::CrossEntropyFuncOptions().label_smoothing(config.labelSmoothing));
+      const torch::Tensor penalty = out.penalty * strength.coefficient;
+      (loss + penalty).backward();
+      const double limit = config.gradientClip > 0 ? config.gradientClip : 1e30;
+      const double norm = torch::nn::utils::clip_grad_norm_(network->parameters(), limit);
+      const double lossValue = loss.item<double>();
+      if (!std::isfinite(norm) || !std::isfinite(lossValue)) {
+        diverged = true;
+        break;
+      }
+      optimizer->step();
+      updateAverage(from, to,
+                    std::min(config.averageDecay, (1.0 + static_cast<double>(step)) /
+                                                      (10.0 + static_cast<double>(step))));
+
+      state.lossSum += lossValue * static_cast<double>(batch);
+      state.penaltySum += penalty.item<double>() * static_cast<double>(batch);
+      state.correct +=
+          static_cast<std::uint64_t>(out.logits.argmax(1).eq(labels).sum().item<std::int64_t>());
+      state.seen += batch;
+      ++state.stepInEpoch;
+
+      const double took = secondsSince(mark);
+      mark = Clock::now();
+      state.seconds += took;
+      const double speed = static_cast<double>(batch) / std::max(took, 1e-6);
+      rate = rate == 0 ? speed : 0.98 * rate + 0.02 * speed;
+      if (callbacks.progress && secondsSince(lastProgress) > 0.25) {
+        lastProgress = mark;
+        const double images = static_cast<double>(state.seen);
+        const double left = totalSteps - static_cast<double>(step + 1);
+        callbacks.progress({state.epoch + 1, config.epochs, 1 - left / totalSteps,
+                            state.lossSum / images, static_cast<double>(state.correct) / images,
+                            rate, left * static_cast<double>(batch) / rate});
+      }
+      const bool stopping = callbacks.stop && callbacks.stop->load();
+      if (stopping || secondsSince(lastCheckpoint) > 60 * config.checkpointMinutes) {
+        PILLARBOX_TRY(run.saveCheckpoint("last", parts));
+        lastCheckpoint = Clock::now();
+      }
+      if (stopping) {
+        PILLARBOX_TRY(
+            emit({{"event", "stop"}, {"epoch", state.epoch}, {"step", state.stepInEpoch}}));
+        return TrainOutcome::Stopped;
+      }
+    }
+
+    if (diverged) {
+      const std::string why = explain(seen, config.range);
+      if (++recoveries > kMaxRecoveries) {
+        return Error{ErrorCode::Exhausted,
+                     "Training diverged in epoch " + std::to_string(state.epoch + 1) + ": " + why +
+                         ". Going back to the last checkpoint did not help; try a lower "
+                         "--learning-rate or a higher --penalty-coefficient."};
+      }
+      const double scale = state.rateScale / 2;
+      const int epoch = state.epoch + 1;
+      PILLARBOX_TRY(run.loadCheckpoint("last", parts));
+      state.rateScale = scale;
+      PILLARBOX_TRY(emit({{"event", "recovery"},
+                          {"epoch", epoch},
+                          {"reason", why},
+                          {"rate_scale", scale},
+                          {"resumed_epoch", state.epoch + 1},
+                          {"resumed_step", state.stepInEpoch}}));
+      mark = Clock::now();
+      continue;
+    }
+
+    const Evaluation evaluation = evaluate(average, dataset.test, facts.normalisation, false);
+    state.seconds += secondsSince(mark);
+    mark = Clock::now();
+    const double images = static_cast<double>(std::max<std::uint64_t>(1, state.seen));
+    json training = json::array();
+    for (const auto& layer : seen) {
+      training.push_back({{"name", layer.name}, {"largest", number(layer.values.largest)}});
+    }
+    ++state.epoch;
+    const json event = {{"event", "epoch"},
+                        {"epoch", state.epoch},
+                        {"loss", state.lossSum / images},
+                        {"penalty", state.penaltySum / images},
+                        {"accuracy", static_cast<double>(state.correct) / images},
+                        {"images_per_second", rate},
+                        {"seconds", state.seconds},
+                        {"last_batch", training},
+                        {"test", toJson(evaluation)}};
+    state.evaluation = toJson(evaluation);
+    state.stepInEpoch = 0;
+    state.lossSum = state.penaltySum = 0;
+    state.correct = state.seen = 0;
+    recoveries = 0;
+    const bool best = evaluation.accuracy > state.bestAccuracy;
+    if (best) state.bestAccuracy = evaluation.accuracy;
+    PILLARBOX_TRY(run.saveCheckpoint("last", parts));
+    if (best) PILLARBOX_TRY(run.saveCheckpoint("best", parts));
+    lastCheckpoint = Clock::now();
+    PILLARBOX_TRY(emit(event));
+    if (state.epoch == callbacks.stopAfterEpoch && state.epoch < config.epochs) {
+      PILLARBOX_TRY(emit({{"event", "stop"}, {"epoch", state.epoch}, {"step", 0}}));
+      return TrainOutcome::Stopped;
+    }
+  }
+  PILLARBOX_TRY(emit({{"event", "end"},
+                      {"epochs", state.epoch},
+                      {"seconds", state.seconds},
+                      {"accuracy", state.evaluation.value("accuracy", 0.0)}}));
+  return TrainOutcome::Finished;
+}
+
+}  // namespace pillarbox::training

@@ -1,0 +1,80 @@
+// Trains a network by PILLAR's recipe: cross entropy plus the range penalty, SGD with Nesterov
+// momentum, linear warm-up and cosine decay, a moving average of the weights that is what gets
+// evaluated and exported.
+//
+// Every epoch ends with an evaluation *without* clipping, which is how the network will run. It
+// reports the ratio of values outside [-B, B] and the largest |x| of every activation layer, and
+// the share of images that are lost: a value beyond kEscapeFactor * B somewhere, or logits that are
+// not finite. A loss or gradient that is not finite ends neither the run nor the network: training
+// goes back to the last checkpoint and continues with half the learning rate, and the log names the
+// layer and the value that started it.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <functional>
+#include <vector>
+
+#include <nlohmann/json.hpp>
+
+#include "engine/core/result.h"
+#include "models/data/image_set.h"
+#include "models/training/run_folder.h"
+
+namespace pillarbox::training {
+
+/// An image counts as lost when one of its activations' inputs exceeds this many times B: there the
+/// polynomial has left ReLU for good.
+inline constexpr double kEscapeFactor = 1.5;
+
+struct Evaluation {
+  std::uint64_t images = 0;
+  double loss = 0;
+  double accuracy = 0;     ///< 0 to 1
+  double topFive = 0;      ///< 0 to 1
+  std::uint64_t lost = 0;  ///< images
+  std::vector<LayerStatistics> layers;
+  std::vector<std::vector<std::uint32_t>> confusion;  ///< [true class][answer]
+  double outOfRangeRatio() const;                     ///< over all layers
+};
+nlohmann::json toJson(const Evaluation& evaluation);
+
+/// Evaluates in inference mode (running statistics); `clip` clamps activations' inputs to [-B, B].
+Evaluation evaluate(Network network, const data::ImageSet& images,
+                    const data::Normalisation& normalisation, bool clip);
+
+/// The device that a setting of "auto", "cpu" or "cuda" means here. Errors: Unsupported.
+Result<torch::Device> chooseDevice(const std::string& setting);
+
+/// Sets LibTorch's threads (0: one a core) and seeds its generator.
+void prepareLibTorch(const TrainingConfig& config);
+
+/// Where training stands, a few times a second at most.
+struct Progress {
+  int epoch = 0;  ///< under way, from 1
+  int epochs = 0;
+  double done = 0;                ///< of the whole run, 0 to 1
+  double loss = 0, accuracy = 0;  ///< of this epoch so far, on augmented images
+  double imagesPerSecond = 0;
+  double secondsLeft = 0;
+};
+
+struct TrainCallbacks {
+  std::function<void(const Progress&)> progress;
+  std::function<void(const nlohmann::json&)> event;  ///< what also goes to log.jsonl
+  int stopAfterEpoch = 0;                            ///< return after this epoch; 0: after the last
+  const std::atomic<bool>* stop = nullptr;           ///< set: write a checkpoint and return
+};
+
+enum class TrainOutcome { Finished, Stopped };
+
+/// Trains from the folder's last checkpoint, or from the start, to the end.
+/// Errors: InvalidArgument, Format (data and network do not fit), Io, Exhausted (diverges even
+/// after recoveries; the message says where).
+Result<TrainOutcome> train(RunFolder& run, const data::Dataset& dataset,
+                           const TrainCallbacks& callbacks);
+
+/// The network of a run for `classes` classes.
+Result<Network> makeNetwork(const TrainingConfig& config, int classes);
+
+}  // namespace pillarbox::training

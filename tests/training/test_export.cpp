@@ -1,0 +1,190 @@
+// Exported files, read back by the engine's reader and evaluated by the plaintext oracle, against
+// LibTorch's forward pass; and the published sizes of the networks.
+#include <cmath>
+#include <fstream>
+#include <span>
+
+#include "models/onnx_reader.h"
+#include "models/oracle.h"
+#include "models/pillar/fit_report.h"
+#include "models/training/export.h"
+#include "tests/training/check.h"
+
+namespace {
+
+using namespace pillarbox;
+using namespace pillarbox::training;
+using pillarbox::test::TemporaryFolder;
+
+struct Published {
+  const char* name;
+  std::uint64_t parameters;  // 0: not checked exactly
+  double millions;           // as published
+  std::uint64_t activations;
+  int rounds;
+  int convolutions;
+};
+
+void publishedSizes() {
+  const Published list[] = {
+      {"pillar7", 0, 0.42, 163840, 7, 6},           {"minionn", 0, 0.166, 173056, 8, 7},
+      {"vgg16", 0, 15.2, 183808, 16, 13},           {"resnet18", 11173962, 11.2, 557056, 18, 20},
+      {"resnet32", 0, 0.47, 303104, 32, 33},        {"resnet110", 0, 1.73, 1048576, 110, 111},
+      {"resnet50", 23528522, 23.5, 9608704, 50, 53}};
+  for (const auto& p : list) {
+    for (const auto& info : architectures::architectureList()) {
+      if (info.name != p.name) continue;
+      const auto a = architectures::makeArchitecture(p.name, 10, info.inputSize);
+      CHECK(a.ok());
+      const auto counts = architectures::countsOf(*a);
+      if (p.parameters) CHECK_EQUAL(counts.parameters, p.parameters);
+      CHECK(std::abs(static_cast<double>(counts.parameters) / 1e6 / p.millions - 1) < 0.06);
+      CHECK_EQUAL(counts.activations, p.activations);
+      CHECK_EQUAL(counts.rounds, p.rounds);
+      CHECK_EQUAL(counts.convolutions, p.convolutions);
+      if (counts.parameters < 1000000) {
+        // The module holds what the list of layers says.
+        TrainingConfig config;
+        config.network = p.name;
+        std::uint64_t held = 0;
+        const auto network = makeNetwork(config, 10);
+        CHECK(network.ok());
+        for (const auto& parameter : (*network)->parameters()) {
+          held += static_cast<std::uint64_t>(parameter.numel());
+        }
+        CHECK_EQUAL(held, counts.parameters);
+      }
+    }
+  }
+}
+
+// Perturbs what training would have changed, so that folding has something to fold.
+void disturb(Network& network) {
+  const torch::NoGradGuard guard;
+  for (const auto& child : network->named_children()) {
+    if (auto* norm = child.value()->as<torch::nn::BatchNorm2d>()) {
+      norm->weight.mul_(torch::rand_like(norm->weight) + 0.5);
+      norm->bias.add_(torch::randn_like(norm->bias) * 0.1);
+    }
+  }
+}
+
+void roundTrip(const std::string& name, std::uint32_t size) {
+  auto network = randomNetwork(name, 7, size, 3);
+  CHECK(network.ok());
+  if (!network.ok()) return;
+  disturb(*network);
+  const auto bytes = exportNetwork(*network, randomFacts(*network, 3));
+  CHECK(bytes.ok());
+  if (!bytes.ok()) return;
+  const auto model = models::loadOnnx(std::as_bytes(std::span(*bytes)), name);
+  if (!model.ok()) std::cerr << model.error().message << "\n";
+  CHECK(model.ok());
+  if (!model.ok()) return;
+  const auto counts = architectures::countsOf((*network)->architecture());
+  CHECK_EQUAL(static_cast<int>(model->model.stages.size()), counts.rounds);
+  CHECK_EQUAL(model->model.activationCount(), counts.activations);
+  CHECK_EQUAL(model->model.labels.size(), 7U);
+  CHECK(std::abs(model->model.mean[0] - 0.5F) < 1e-6F);
+  for (const auto& stage : model->model.stages) {
+    if (!stage.activation) continue;
+    CHECK_EQUAL(stage.activation->fractionBits, 10U);
+    CHECK((stage.activation->coefficients == std::vector<std::int64_t>{322, 512, 160, 0, -3}));
+  }
+
+  const torch::NoGradGuard guard;
+  (*network)->eval();
+  const torch::Tensor images = torch::randn({2, 3, size, size});
+  auto statistics = (*network)->emptyStatistics();
+  ForwardOptions options;
+  options.statistics = &statistics;
+  const torch::Tensor logits = (*network)->forward(images, options).logits;
+  for (const auto& layer : statistics) CHECK(layer.values.largest < 8);  // usable, not just finite
+  for (int i = 0; i < 2; ++i) {
+    const torch::Tensor image = images[i].contiguous();
+    const std::span<const float> values(image.data_ptr<float>(),
+                                        static_cast<std::size_t>(image.numel()));
+    const auto answer = models::evaluateFloat(model->graph, values);
+    CHECK_EQUAL(answer.size(), 7U);
+    for (int c = 0; c < 7; ++c) {
+      const double expected = logits[i][c].item<double>();
+      CHECK(std::abs(answer[static_cast<std::size_t>(c)] - expected) <
+            1e-3 * std::max(1.0, std::abs(expected)));
+    }
+  }
+}
+
+void smallNetworks() {
+  roundTrip("pillar7", 32);
+  roundTrip("minionn", 32);
+  roundTrip("resnet32", 16);
+}
+
+void poolingBeforeNorm() {
+  roundTrip("vgg16", 32);
+}
+
+void bottlenecks() {
+  roundTrip("resnet50", 32);
+}
+
+void refuses() {
+  TrainingConfig config;
+  config.activation = ActivationKind::Relu;
+  auto relu = makeNetwork(config, 10);
+  CHECK(relu.ok());
+  const auto bytes = exportNetwork(*relu, randomFacts(*relu, 1));
+  CHECK(!bytes.ok() && bytes.error().code == ErrorCode::Unsupported);
+
+  config.activation = ActivationKind::Polynomial;
+  auto network = makeNetwork(config, 10);
+  ModelFacts facts = randomFacts(*network, 1);
+  facts.labels.pop_back();
+  CHECK(!exportNetwork(*network, facts).ok());
+  {
+    const torch::NoGradGuard guard;
+    (*network)->parameters().front()[0][0][0][0] = std::nan("");
+  }
+  const auto bad = exportNetwork(*network, randomFacts(*network, 1));
+  CHECK(!bad.ok() && bad.error().message.find("conv1") != std::string::npos);
+
+  CHECK(!architectures::makeArchitecture("resnet19", 10, 32).ok());
+  CHECK(!architectures::makeArchitecture("vgg16", 10, 40).ok());
+  CHECK(!architectures::makeArchitecture("pillar7", 1, 32).ok());
+}
+
+void fitPlotAndCache() {
+  TemporaryFolder folder;
+  models::pillar::FitRequest request;
+  const auto fit = models::pillar::fitReluCached(request, folder.path());
+  CHECK(fit.ok());
+  if (!fit.ok()) return;
+  CHECK(fit->optimal());
+  const std::string svg = models::pillar::plotSvg(request, *fit);
+  CHECK(svg.starts_with("<svg") && svg.ends_with("</svg>\n"));
+  CHECK(svg.find("nan") == std::string::npos);
+  // What is in the cache is what is answered: change it and ask again.
+  std::filesystem::path file;
+  for (const auto& entry : std::filesystem::directory_iterator(folder.path())) file = entry.path();
+  CHECK(!file.empty());
+  std::ifstream in(file);
+  auto stored = nlohmann::json::parse(in);
+  stored["nodes"] = 123456789;
+  std::ofstream(file) << stored.dump();
+  CHECK_EQUAL(models::pillar::fitReluCached(request, folder.path())->nodes, 123456789U);
+  std::ofstream(file) << "{ damaged";
+  const auto again = models::pillar::fitReluCached(request, folder.path());
+  CHECK(again.ok() && again->nodes != 123456789U && again->coefficients == fit->coefficients);
+}
+
+}  // namespace
+
+int main() {
+  at::set_num_threads(2);
+  return pillarbox::test::run({{"published sizes", publishedSizes},
+                               {"round trip of small networks", smallNetworks},
+                               {"round trip with pooling before batch norm", poolingBeforeNorm},
+                               {"round trip of bottlenecks", bottlenecks},
+                               {"refusals", refuses},
+                               {"fit plot and cache", fitPlotAndCache}});
+}

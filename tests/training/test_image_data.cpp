@@ -1,0 +1,253 @@
+// The readers of training images, damaged files included, and the batches made of them.
+#include <algorithm>
+#include <cmath>
+#include <fstream>
+#include <numeric>
+
+#include <turbojpeg.h>
+#include <zip.h>
+
+#include "models/data/readers.h"
+#include "tests/training/check.h"
+
+namespace {
+
+namespace fs = std::filesystem;
+using namespace pillarbox;
+using namespace pillarbox::data;
+using pillarbox::test::TemporaryFolder;
+
+std::vector<std::uint8_t> picture(int size, int seed) {
+  std::vector<std::uint8_t> pixels;
+  for (int y = 0; y < size; ++y) {
+    for (int x = 0; x < size; ++x) {
+      for (int c = 0; c < 3; ++c) {
+        pixels.push_back(static_cast<std::uint8_t>((x * 5 + y * 3 + c * 40 + seed * 11) % 256));
+      }
+    }
+  }
+  return pixels;
+}
+
+std::string ppm(int size, int seed) {
+  const auto pixels = picture(size, seed);
+  return "P6\n" + std::to_string(size) + " " + std::to_string(size) + "\n255\n" +
+         std::string(pixels.begin(), pixels.end());
+}
+
+std::string jpeg(int size, int seed) {
+  const auto pixels = picture(size, seed);
+  tjhandle encoder = tjInitCompress();
+  unsigned char* bytes = nullptr;
+  unsigned long length = 0;
+  tjCompress2(encoder, pixels.data(), size, 0, size, TJPF_RGB, &bytes, &length, TJSAMP_420, 75, 0);
+  std::string result(reinterpret_cast<char*>(bytes), length);
+  tjFree(bytes);
+  tjDestroy(encoder);
+  return result;
+}
+
+void write(const fs::path& path, const std::string& bytes) {
+  fs::create_directories(path.parent_path());
+  std::ofstream(path, std::ios::binary) << bytes;
+}
+
+void readsFolders() {
+  TemporaryFolder folder;
+  write(folder.path() / "train/b/1.ppm", ppm(16, 1));
+  write(folder.path() / "train/a/1.ppm", ppm(16, 2));
+  write(folder.path() / "train/a/2.jpg", jpeg(16, 3));
+  write(folder.path() / "test/a/1.ppm", ppm(16, 4));
+  write(folder.path() / "notes.txt", "not an image, and in no class");
+  const auto set = readDataset({folder.path()}, {16, true});
+  CHECK(set.ok());
+  if (!set.ok()) return;
+  CHECK_EQUAL(set->classes.size(), 2U);
+  CHECK_EQUAL(set->classes[0], "a");
+  CHECK_EQUAL(set->train.count(), 3U);
+  CHECK_EQUAL(set->test.count(), 1U);
+  CHECK_EQUAL(set->skipped.size(), 0U);
+  const auto expected = picture(16, 2);
+  CHECK(std::equal(expected.begin(), expected.end(), set->train.image(0).begin()));
+  CHECK_EQUAL(set->train.labels[2], 1);
+}
+
+void skipsDamagedFiles() {
+  TemporaryFolder folder;
+  const std::string good = jpeg(16, 1);
+  write(folder.path() / "train/a/good.jpg", good);
+  write(folder.path() / "test/a/good.ppm", ppm(16, 1));
+  write(folder.path() / "train/a/cut.jpg", good.substr(0, good.size() / 2));
+  write(folder.path() / "train/a/cut.ppm", ppm(16, 1).substr(0, 100));
+  write(folder.path() / "train/a/empty.png", "");
+  write(folder.path() / "train/a/noise.jpg", "\xff\xd8\xff this is no JPEG");
+  write(folder.path() / "train/b/large.ppm", ppm(20, 1));
+  const auto set = readDataset({folder.path()}, {16, true});
+  CHECK(set.ok());
+  if (!set.ok()) return;
+  CHECK_EQUAL(set->train.count(), 1U);
+  CHECK_EQUAL(set->skipped.size(), 5U);
+  for (const auto& file : set->skipped) {
+    CHECK(!file.reason.empty());
+    const bool large = file.path.find("large.ppm") != std::string::npos;
+    CHECK_EQUAL(file.reason.find("20x20 pixels instead of 16x16") != std::string::npos, large);
+  }
+}
+
+void readsZips() {
+  TemporaryFolder folder;
+  const fs::path path = folder.path() / "images.zip";
+  const std::vector<std::pair<std::string, std::string>> files = {
+      {"set/train/cat/1.jpg", jpeg(8, 1)},
+      {"set/train/dog/1.jpg", jpeg(8, 2)},
+      {"set/test/dog/1.jpg", jpeg(8, 3)},
+      {"set/test/dog/broken.jpg", "\xff\xd8"},
+      {"set/README", "nothing"}};
+  int code = 0;
+  zip_t* archive = zip_open(path.c_str(), ZIP_CREATE, &code);
+  for (const auto& [name, bytes] : files) {
+    zip_source_t* source = zip_source_buffer(archive, bytes.data(), bytes.size(), 0);
+    zip_file_add(archive, name.c_str(), source, 0);
+  }
+  CHECK_EQUAL(zip_close(archive), 0);
+  const auto set = readDataset({path}, {8, true});
+  CHECK(set.ok());
+  if (!set.ok()) return;
+  CHECK_EQUAL(set->train.count(), 2U);
+  CHECK_EQUAL(set->test.count(), 1U);
+  CHECK_EQUAL(set->test.labels[0], 1);
+  CHECK_EQUAL(set->skipped.size(), 1U);
+  CHECK(set->skipped[0].path.find("broken.jpg") != std::string::npos);
+  const auto testOnly = readDataset({path}, {8, false});
+  CHECK(testOnly.ok() && testOnly->train.count() == 0 && testOnly->test.count() == 1);
+}
+
+void readsCifar() {
+  TemporaryFolder folder;
+  std::string records;
+  for (int i = 0; i < 3; ++i) {
+    records += static_cast<char>(i);
+    for (int j = 0; j < 3072; ++j) records += static_cast<char>((i + j / 1024 * 50 + j) % 256);
+  }
+  std::string bad = records;
+  bad[3073] = 77;  // the second image's class
+  write(folder.path() / "data_batch_1.bin", records);
+  write(folder.path() / "data_batch_2.bin", bad + "cut");
+  write(folder.path() / "test_batch.bin", records);
+  write(folder.path() / "batches.meta.txt",
+        "airplane\nautomobile\nbird\ncat\ndeer\ndog\nfrog\nhorse\nship\ntruck\n\n");
+  const auto set = readDataset({folder.path()}, {32, true});
+  CHECK(set.ok());
+  if (!set.ok()) return;
+  CHECK_EQUAL(set->classes.size(), 10U);
+  CHECK_EQUAL(set->classes[9], "truck");
+  CHECK_EQUAL(set->train.count(), 5U);
+  CHECK_EQUAL(set->skipped.size(), 2U);
+  CHECK_EQUAL(set->train.labels[1], 1);
+  // Planes become interleaved: pixel 7 of image 1.
+  const auto image = set->train.image(1);
+  for (int c = 0; c < 3; ++c) {
+    CHECK_EQUAL(int{image[static_cast<std::size_t>(21 + c)]}, (1 + c * 50 + c * 1024 + 7) % 256);
+  }
+}
+
+void explainsWhatIsMissing() {
+  TemporaryFolder folder;
+  const auto missing = readDataset({folder.path() / "nowhere"}, {});
+  CHECK(!missing.ok() && missing.error().code == ErrorCode::NotFound);
+  const auto empty = readDataset({folder.path()}, {});
+  CHECK(!empty.ok() && empty.error().code == ErrorCode::Format);
+  write(folder.path() / "not.zip", "PK but not really");
+  const auto damaged = readDataset({folder.path() / "not.zip"}, {});
+  CHECK(!damaged.ok() && damaged.error().code == ErrorCode::Format);
+}
+
+ImageSet numbered(std::size_t count, std::uint32_t size) {
+  ImageSet set;
+  set.size = size;
+  for (std::size_t i = 0; i < count; ++i) {
+    const auto pixels = picture(static_cast<int>(size), static_cast<int>(i));
+    set.pixels.insert(set.pixels.end(), pixels.begin(), pixels.end());
+    set.labels.push_back(static_cast<std::uint16_t>(i % 10));
+  }
+  return set;
+}
+
+void normalises() {
+  const ImageSet set = numbered(50, 12);
+  const Normalisation n = normalisationOf(set);
+  const Batch batch = gather(set, 0, 50, n);
+  for (int c = 0; c < 3; ++c) {
+    const torch::Tensor channel = batch.images.select(1, c);
+    CHECK(std::abs(channel.mean().item<double>()) < 1e-3);
+    CHECK(std::abs(channel.std().item<double>() - 1) < 1e-2);
+  }
+  const double expected = (set.image(3)[3 * (12 * 4 + 5) + 2] / 255.0 - n.mean[2]) / n.std[2];
+  CHECK(std::abs(batch.images[3][2][4][5].item<double>() - expected) < 1e-5);
+  CHECK_EQUAL(batch.labels[13].item<std::int64_t>(), 3);
+}
+
+void augmentation() {
+  const ImageSet set = numbered(64, 12);
+  const Normalisation n = normalisationOf(set);
+  std::vector<std::uint32_t> indices(64);
+  std::iota(indices.begin(), indices.end(), 0U);
+  const torch::Tensor plain = gather(set, 0, 64, n).images;
+  // Without a crop, every image is itself or its mirror image, and changes sides every epoch.
+  const Augmentation flipOnly{0, true};
+  const torch::Tensor even = gatherAugmented(set, indices, n, flipOnly, 5, 0).images;
+  const torch::Tensor odd = gatherAugmented(set, indices, n, flipOnly, 5, 1).images;
+  int mirrored = 0;
+  for (int i = 0; i < 64; ++i) {
+    const torch::Tensor mirror = plain[i].flip({2});
+    const bool isMirror = torch::equal(even[i], mirror);
+    mirrored += isMirror;
+    CHECK(isMirror || torch::equal(even[i], plain[i]));
+    CHECK(torch::equal(odd[i], isMirror ? plain[i] : mirror));
+  }
+  CHECK(mirrored > 16 && mirrored < 48);
+  // A crop is a shifted window over the zero-padded image, and every shift occurs.
+  const torch::Tensor crops = gatherAugmented(set, indices, n, {2, false}, 5, 0).images;
+  const torch::Tensor padded = torch::constant_pad_nd(plain, {2, 2, 2, 2});
+  std::vector<int> shifts(25, 0);
+  for (int i = 0; i < 64; ++i) {
+    int found = 0;
+    for (int s = 0; s < 25; ++s) {
+      const torch::Tensor window =
+          padded[i].slice(1, s / 5, s / 5 + 12).slice(2, s % 5, s % 5 + 12);
+      if (torch::equal(crops[i], window)) {
+        ++found;
+        ++shifts[static_cast<std::size_t>(s)];
+      }
+    }
+    CHECK_EQUAL(found, 1);
+  }
+  CHECK(std::count(shifts.begin(), shifts.end(), 0) < 8);
+  // Depends on seed and epoch only.
+  const torch::Tensor again = gatherAugmented(set, indices, n, {2, false}, 5, 0).images;
+  const torch::Tensor other = gatherAugmented(set, indices, n, {2, false}, 6, 0).images;
+  CHECK(torch::equal(crops, again));
+  CHECK(!torch::equal(crops, other));
+}
+
+void order() {
+  auto first = shuffledOrder(1000, 1, 0);
+  CHECK(first == shuffledOrder(1000, 1, 0));
+  CHECK(first != shuffledOrder(1000, 1, 1));
+  CHECK(first != shuffledOrder(1000, 2, 0));
+  std::sort(first.begin(), first.end());
+  for (std::uint32_t i = 0; i < 1000; ++i) CHECK(first[i] == i);
+}
+
+}  // namespace
+
+int main() {
+  return pillarbox::test::run({{"folders", readsFolders},
+                               {"damaged files are skipped", skipsDamagedFiles},
+                               {"zips", readsZips},
+                               {"CIFAR binaries", readsCifar},
+                               {"errors", explainsWhatIsMissing},
+                               {"normalisation", normalises},
+                               {"augmentation", augmentation},
+                               {"order", order}});
+}

@@ -1,0 +1,305 @@
+// Whole runs on a small made-up data set: learning, stopping, killing, resuming, recovering, and
+// the command line around them.
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <csignal>
+#include <cstdio>
+#include <fstream>
+#include <sstream>
+#include <thread>
+
+#include "models/data/readers.h"
+#include "models/onnx_reader.h"
+#include "models/training/export.h"
+#include "models/training/trainer.h"
+#include "tests/training/check.h"
+
+namespace {
+
+namespace fs = std::filesystem;
+using namespace pillarbox;
+using namespace pillarbox::training;
+using nlohmann::json;
+using pillarbox::test::TemporaryFolder;
+
+constexpr int kSize = 8;
+
+// Three classes that differ in colour, under noise.
+void writeData(const fs::path& folder) {
+  std::uint32_t state = 1;
+  const auto noise = [&] {
+    state = state * 1664525U + 1013904223U;
+    return static_cast<int>(state >> 24) - 128;
+  };
+  const char* names[] = {"blue", "green", "red"};
+  for (int c = 0; c < 3; ++c) {
+    for (int i = 0; i < 60; ++i) {
+      const fs::path path = folder / (i < 40 ? "train" : "test") / names[c];
+      fs::create_directories(path);
+      std::string pixels;
+      for (int p = 0; p < kSize * kSize; ++p) {
+        for (int channel = 0; channel < 3; ++channel) {
+          const int value = 110 + (channel == 2 - c ? 50 : 0) + noise() / 2;
+          pixels += static_cast<char>(std::clamp(value, 0, 255));
+        }
+      }
+      std::ofstream(path / (std::to_string(i) + ".ppm"), std::ios::binary) << "P6\n8 8\n255\n"
+                                                                           << pixels;
+    }
+  }
+}
+
+TrainingConfig smallConfig(const fs::path& data) {
+  TrainingConfig config;
+  config.data = {data.string()};
+  config.imageSize = kSize;
+  config.epochs = 4;
+  config.batch = 20;
+  config.warmupEpochs = 1;
+  config.averageDecay = 0.9;
+  config.augmentation.cropPadding = 1;
+  config.threads = 1;
+  config.device = "cpu";
+  return config;
+}
+
+data::Dataset readData(const fs::path& folder) {
+  return data::readDataset({folder}, {kSize, true}).value();
+}
+
+std::vector<torch::Tensor> finalTensors(const RunFolder& run) {
+  auto network = makeNetwork(run.config(), 3).value();
+  auto average = makeNetwork(run.config(), 3).value();
+  CheckpointParts parts{network, average, nullptr, {}};
+  CHECK(run.loadCheckpoint("last", parts).ok());
+  CHECK_EQUAL(parts.state.epoch, run.config().epochs);
+  auto result = network->parameters();
+  for (const auto& t : average->parameters()) result.push_back(t);
+  for (const auto& t : average->buffers()) result.push_back(t);
+  return result;
+}
+
+void learnsAndResumesExactly() {
+  TemporaryFolder folder;
+  writeData(folder.path() / "data");
+  const auto dataset = readData(folder.path() / "data");
+  const auto config = smallConfig(folder.path() / "data");
+
+  auto whole = RunFolder::create(folder.path() / "whole", config).value();
+  std::vector<json> events;
+  TrainCallbacks callbacks;
+  callbacks.event = [&](const json& event) { events.push_back(event); };
+  const auto outcome = train(whole, dataset, callbacks);
+  CHECK(outcome.ok() && *outcome == TrainOutcome::Finished);
+  CHECK_EQUAL(events.size(), 6U);  // start, four epochs, end
+  const json& last = events[4];
+  CHECK_EQUAL(last["event"].get<std::string>(), "epoch");
+  CHECK(last["test"]["accuracy"].get<double>() > 0.9);
+  CHECK_EQUAL(last["test"]["images"].get<int>(), 60);
+  CHECK_EQUAL(last["test"]["lost_images"].get<int>(), 0);
+  CHECK_EQUAL(last["test"]["layers"].size(), 6U);
+  CHECK(last["loss"].get<double>() < events[1]["loss"].get<double>());
+
+  // The same in pieces: stopped in the middle of the second epoch and of the third.
+  auto pieces = RunFolder::create(folder.path() / "pieces", config).value();
+  for (int stopAfter = 1; stopAfter <= 3; ++stopAfter) {
+    std::atomic<bool> stop{false};
+    callbacks.stop = &stop;
+    callbacks.event = [&](const json& event) {
+      if (event["event"] == "epoch" && event["epoch"] == stopAfter && stopAfter < 3) stop = true;
+    };
+    auto reopened = RunFolder::open(folder.path() / "pieces").value();
+    const auto part = train(reopened, dataset, callbacks);
+    CHECK(part.ok());
+    CHECK((*part == TrainOutcome::Stopped) == (stopAfter < 3));
+  }
+  const auto a = finalTensors(whole);
+  const auto b = finalTensors(pieces);
+  CHECK_EQUAL(a.size(), b.size());
+  for (std::size_t i = 0; i < a.size(); ++i) CHECK(torch::equal(a[i], b[i]));
+
+  // Clipping changes nothing where everything is in range; the evaluation agrees with the log.
+  auto network = makeNetwork(config, 3).value();
+  auto average = makeNetwork(config, 3).value();
+  CheckpointParts parts{network, average, nullptr, {}};
+  CHECK(whole.loadCheckpoint("last", parts).ok());
+  const auto facts = whole.loadData().value();
+  const auto open = evaluate(average, dataset.test, facts.normalisation, false);
+  CHECK_EQUAL(open.accuracy, last["test"]["accuracy"].get<double>());
+  std::uint64_t inMatrix = 0;
+  for (const auto& row : open.confusion) {
+    for (const auto n : row) inMatrix += n;
+  }
+  CHECK_EQUAL(inMatrix, 60U);
+}
+
+void reportsLostImages() {
+  // Weights a hundred times too large: activations escape, and every image must be counted lost.
+  TemporaryFolder folder;
+  writeData(folder.path() / "data");
+  const auto dataset = readData(folder.path() / "data");
+  auto network = makeNetwork(smallConfig(folder.path() / "data"), 3).value();
+  {
+    const torch::NoGradGuard guard;
+    for (const auto& child : network->named_children()) {
+      if (auto* norm = child.value()->as<torch::nn::BatchNorm2d>()) norm->weight.fill_(100);
+    }
+  }
+  const auto open = evaluate(network, dataset.test, data::normalisationOf(dataset.train), false);
+  CHECK_EQUAL(open.lost, 60U);
+  CHECK(open.layers[0].values.largest > 7.5F);
+  const json text = toJson(open);  // must not fail on infinities
+  CHECK(!text.dump().empty());
+}
+
+void recoversOrExplains() {
+  TemporaryFolder folder;
+  writeData(folder.path() / "data");
+  auto config = smallConfig(folder.path() / "data");
+  config.penalty.coefficient = 1e300;  // an infinite gradient in every step
+  auto run = RunFolder::create(folder.path() / "run", config).value();
+  int recoveries = 0;
+  double scale = 1;
+  TrainCallbacks callbacks;
+  callbacks.event = [&](const json& event) {
+    if (event["event"] != "recovery") return;
+    ++recoveries;
+    CHECK(!event["reason"].get<std::string>().empty());
+    CHECK_EQUAL(event["rate_scale"].get<double>(), scale / 2);
+    scale /= 2;
+  };
+  const auto outcome = train(run, readData(folder.path() / "data"), callbacks);
+  CHECK(!outcome.ok() && outcome.error().code == ErrorCode::Exhausted);
+  CHECK_EQUAL(recoveries, 4);
+}
+
+void rejectsDamage() {
+  TemporaryFolder folder;
+  writeData(folder.path() / "data");
+  auto config = smallConfig(folder.path() / "data");
+  config.epochs = 1;
+  auto run = RunFolder::create(folder.path() / "run", config).value();
+  CHECK(!RunFolder::create(folder.path() / "run", config).ok());
+  CHECK(train(run, readData(folder.path() / "data"), {}).ok());
+  const fs::path checkpoint = folder.path() / "run" / "last.pt";
+  fs::resize_file(checkpoint, fs::file_size(checkpoint) / 2);
+  const auto damaged = train(run, readData(folder.path() / "data"), {});
+  CHECK(!damaged.ok() && damaged.error().code == ErrorCode::Format);
+  CHECK(damaged.error().message.find("last.pt") != std::string::npos);
+
+  std::ofstream(folder.path() / "run" / "config.json") << "{\"epochs\": 3}";
+  CHECK(!RunFolder::open(folder.path() / "run").ok());
+  CHECK(RunFolder::open(folder.path() / "nowhere").error().code == ErrorCode::NotFound);
+  config.learningRate = -1;
+  CHECK(!RunFolder::create(folder.path() / "other", config).ok());
+  CHECK(!fs::exists(folder.path() / "other"));
+}
+
+struct Finished {
+  int code = -1;
+  std::string out;
+};
+
+Finished command(const std::vector<std::string>& arguments) {
+  std::string line = PILLARBOX_TRAIN;
+  for (const auto& argument : arguments) line += " '" + argument + "'";
+  FILE* pipe = popen((line + " 2>/dev/null").c_str(), "r");
+  Finished result;
+  char buffer[4096];
+  for (std::size_t n; (n = std::fread(buffer, 1, sizeof buffer, pipe)) > 0;) {
+    result.out.append(buffer, n);
+  }
+  result.code = WEXITSTATUS(pclose(pipe));
+  return result;
+}
+
+void killedAndResumed() {
+  TemporaryFolder folder;
+  writeData(folder.path() / "data");
+  const std::string data = (folder.path() / "data").string();
+  const std::string run = (folder.path() / "run").string();
+  const pid_t child = fork();
+  if (child == 0) {
+    if (!std::freopen("/dev/null", "w", stdout) || !std::freopen("/dev/null", "w", stderr))
+      _exit(9);
+    execl(PILLARBOX_TRAIN, PILLARBOX_TRAIN, "train", "--data", data.c_str(), "--image-size", "8",
+          "--batch", "20", "--epochs", "200", "--threads", "1", "--out", run.c_str(), nullptr);
+    _exit(9);
+  }
+  // Kill it, without warning, once it has a few epochs behind it.
+  const auto epochs = [&] {
+    std::ifstream log(run + "/log.jsonl");
+    int count = 0;
+    for (std::string line; std::getline(log, line);) count += line.find("\"epoch\":") != line.npos;
+    return count;
+  };
+  for (int i = 0; i < 1200 && epochs() < 3; ++i) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(50));
+  }
+  CHECK(epochs() >= 3);
+  kill(child, SIGKILL);
+  int status = 0;
+  waitpid(child, &status, 0);
+  CHECK(WIFSIGNALED(status));
+
+  // Shorten what is left, then resume to the end.
+  std::ifstream in(run + "/config.json");
+  json config = json::parse(in);
+  in.close();
+  config["epochs"] = epochs() + 2;
+  std::ofstream(run + "/config.json") << config.dump();
+  const auto resumed = command({"resume", run, "--json"});
+  CHECK_EQUAL(resumed.code, 0);
+  std::istringstream lines(resumed.out);
+  std::string line;
+  std::getline(lines, line);
+  const json first = json::parse(line);
+  CHECK_EQUAL(first["event"].get<std::string>(), "resume");
+  CHECK(first["epoch"].get<int>() >= 2);
+
+  const auto evaluated = command({"evaluate", run, "--json"});
+  CHECK_EQUAL(evaluated.code, 0);
+  CHECK_EQUAL(json::parse(evaluated.out)["images"].get<int>(), 60);
+  const std::string file = (folder.path() / "model.onnx").string();
+  CHECK_EQUAL(command({"export", run, "--out", file}).code, 0);
+  const auto model = models::loadOnnx(file);
+  CHECK(model.ok());
+  if (model.ok()) {
+    CHECK_EQUAL(model->model.labels[2], "red");
+    const json training = json::parse(model->training);
+    CHECK_EQUAL(training["network"].get<std::string>(), "pillar7");
+    CHECK(training["test_accuracy"].get<double>() > 0.5);
+    CHECK(model->training.find(folder.path().string()) == std::string::npos);  // no private paths
+  }
+  CHECK_EQUAL(command({"inspect", file}).code, 0);
+  CHECK_EQUAL(command({"train", "--data", data, "--out", run}).code, 1);  // there is a run already
+}
+
+void commandLine() {
+  CHECK_EQUAL(command({"--help"}).code, 0);
+  CHECK(command({"--version"}).out.starts_with("pillarbox-train "));
+  CHECK_EQUAL(command({}).code, 2);
+  CHECK_EQUAL(command({"train", "--out", "x"}).code, 2);
+  CHECK_EQUAL(command({"export", "--out", "x.onnx"}).code, 2);
+  CHECK_EQUAL(command({"inspect", "/nonexistent.onnx"}).code, 1);
+  const auto list = command({"list-models", "--json"});
+  CHECK_EQUAL(list.code, 0);
+  CHECK_EQUAL(std::count(list.out.begin(), list.out.end(), '\n'), 7);
+  const auto fit = command({"fit-poly", "--json", "--no-cache"});
+  CHECK_EQUAL(fit.code, 0);
+  const json answer = json::parse(fit.out);
+  CHECK(answer["optimal"].get<bool>());
+  CHECK((answer["coefficients"].get<std::vector<int>>() == std::vector<int>{322, 512, 160, 0, -3}));
+}
+
+}  // namespace
+
+int main() {
+  return pillarbox::test::run({{"learns, and resumes exactly", learnsAndResumesExactly},
+                               {"lost images are counted", reportsLostImages},
+                               {"recovers or explains", recoversOrExplains},
+                               {"damage is rejected", rejectsDamage},
+                               {"killed and resumed", killedAndResumed},
+                               {"command line", commandLine}});
+}
