@@ -72,6 +72,13 @@ Result<DecodedImage> decodeOther(std::span<const std::byte> bytes) {
   if (static_cast<std::uint64_t>(width) * static_cast<std::uint64_t>(height) > kMaxPixels) {
     return Error{ErrorCode::Exhausted, "the image is larger than 64 megapixels"};
   }
+  // Of these raw formats the decoder does not notice the end.
+  const bool raw = length > 2 && data[0] == 'P' && (data[1] == '5' || data[1] == '6');
+  if (raw && static_cast<std::uint64_t>(length) < std::uint64_t{1} * static_cast<unsigned>(width) *
+                                                      static_cast<unsigned>(height) *
+                                                      static_cast<unsigned>(channels)) {
+    return Error{ErrorCode::Format, "damaged: the file ends early"};
+  }
   const std::unique_ptr<stbi_uc, void (*)(void*)> pixels(
       stbi_load_from_memory(data, length, &width, &height, &channels, 3), stbi_image_free);
   if (!pixels) return Error{ErrorCode::Format, std::string("damaged: ") + stbi_failure_reason()};

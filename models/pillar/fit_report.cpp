@@ -41,14 +41,13 @@ std::string curve(const Frame& frame, const std::function<double(double)>& f,
   for (int i = 0; i <= kPoints; ++i) {
     const double x = frame.x0 + (frame.x1 - frame.x0) * i / kPoints;
     const double y = f(x);
-    // One value beyond the frame is drawn too, so that the line reaches the edge.
-    const bool inside = y >= frame.y0 - 1 && y <= frame.y1 + 1;
+    const bool inside = y >= frame.y0 && y <= frame.y1;
     if (inside) {
       path += (pen ? " L" : " M") + fixed(frame.px(x), 1) + " " + fixed(frame.py(y), 1);
     }
     pen = inside;
   }
-  return "  <path clip-path=\"url(#plot)\" fill=\"none\" " + style + " d=\"" + path + "\"/>\n";
+  return "  <path fill=\"none\" " + style + " d=\"" + path + "\"/>\n";
 }
 
 std::string text(double x, double y, const std::string& anchor, const std::string& content) {
@@ -148,9 +147,6 @@ std::string plotSvg(const FitRequest& request, const FitOutcome& outcome) {
       "    }\n"
       "  </style>\n";
   const double left = kLeft, right = kWidth - kRight, top = kTop, bottom = kHeight - kBottom;
-  svg += "  <clipPath id=\"plot\"><rect x=\"" + fixed(left, 0) + "\" y=\"" + fixed(top, 0) +
-         "\" width=\"" + fixed(right - left, 0) + "\" height=\"" + fixed(bottom - top, 0) +
-         "\"/></clipPath>\n";
   // Five ticks to the range, at round numbers where the range is one.
   const double tick = b / 5;
   const int digits = std::abs(tick - std::round(tick)) < 1e-9 ? 0 : 1;

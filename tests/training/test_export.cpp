@@ -8,7 +8,8 @@
 #include "models/oracle.h"
 #include "models/pillar/fit_report.h"
 #include "models/training/export.h"
-#include "tests/training/check.h"
+#include "models/training/trainer.h"
+#include "tests/training/expect.h"
 
 namespace {
 
@@ -35,24 +36,24 @@ void publishedSizes() {
     for (const auto& info : architectures::architectureList()) {
       if (info.name != p.name) continue;
       const auto a = architectures::makeArchitecture(p.name, 10, info.inputSize);
-      CHECK(a.ok());
+      EXPECT(a.ok());
       const auto counts = architectures::countsOf(*a);
-      if (p.parameters) CHECK_EQUAL(counts.parameters, p.parameters);
-      CHECK(std::abs(static_cast<double>(counts.parameters) / 1e6 / p.millions - 1) < 0.06);
-      CHECK_EQUAL(counts.activations, p.activations);
-      CHECK_EQUAL(counts.rounds, p.rounds);
-      CHECK_EQUAL(counts.convolutions, p.convolutions);
+      if (p.parameters) EXPECT_EQUAL(counts.parameters, p.parameters);
+      EXPECT(std::abs(static_cast<double>(counts.parameters) / 1e6 / p.millions - 1) < 0.06);
+      EXPECT_EQUAL(counts.activations, p.activations);
+      EXPECT_EQUAL(counts.rounds, p.rounds);
+      EXPECT_EQUAL(counts.convolutions, p.convolutions);
       if (counts.parameters < 1000000) {
         // The module holds what the list of layers says.
         TrainingConfig config;
         config.network = p.name;
         std::uint64_t held = 0;
         const auto network = makeNetwork(config, 10);
-        CHECK(network.ok());
+        EXPECT(network.ok());
         for (const auto& parameter : (*network)->parameters()) {
           held += static_cast<std::uint64_t>(parameter.numel());
         }
-        CHECK_EQUAL(held, counts.parameters);
+        EXPECT_EQUAL(held, counts.parameters);
       }
     }
   }
@@ -71,25 +72,25 @@ void disturb(Network& network) {
 
 void roundTrip(const std::string& name, std::uint32_t size) {
   auto network = randomNetwork(name, 7, size, 3);
-  CHECK(network.ok());
+  EXPECT(network.ok());
   if (!network.ok()) return;
   disturb(*network);
   const auto bytes = exportNetwork(*network, randomFacts(*network, 3));
-  CHECK(bytes.ok());
+  EXPECT(bytes.ok());
   if (!bytes.ok()) return;
   const auto model = models::loadOnnx(std::as_bytes(std::span(*bytes)), name);
   if (!model.ok()) std::cerr << model.error().message << "\n";
-  CHECK(model.ok());
+  EXPECT(model.ok());
   if (!model.ok()) return;
   const auto counts = architectures::countsOf((*network)->architecture());
-  CHECK_EQUAL(static_cast<int>(model->model.stages.size()), counts.rounds);
-  CHECK_EQUAL(model->model.activationCount(), counts.activations);
-  CHECK_EQUAL(model->model.labels.size(), 7U);
-  CHECK(std::abs(model->model.mean[0] - 0.5F) < 1e-6F);
+  EXPECT_EQUAL(static_cast<int>(model->model.stages.size()), counts.rounds);
+  EXPECT_EQUAL(model->model.activationCount(), counts.activations);
+  EXPECT_EQUAL(model->model.labels.size(), 7U);
+  EXPECT(std::abs(model->model.mean[0] - 0.5F) < 1e-6F);
   for (const auto& stage : model->model.stages) {
     if (!stage.activation) continue;
-    CHECK_EQUAL(stage.activation->fractionBits, 10U);
-    CHECK((stage.activation->coefficients == std::vector<std::int64_t>{322, 512, 160, 0, -3}));
+    EXPECT_EQUAL(stage.activation->fractionBits, 10U);
+    EXPECT((stage.activation->coefficients == std::vector<std::int64_t>{322, 512, 160, 0, -3}));
   }
 
   const torch::NoGradGuard guard;
@@ -99,17 +100,17 @@ void roundTrip(const std::string& name, std::uint32_t size) {
   ForwardOptions options;
   options.statistics = &statistics;
   const torch::Tensor logits = (*network)->forward(images, options).logits;
-  for (const auto& layer : statistics) CHECK(layer.values.largest < 8);  // usable, not just finite
+  for (const auto& layer : statistics) EXPECT(layer.values.largest < 8);  // usable, not just finite
   for (int i = 0; i < 2; ++i) {
     const torch::Tensor image = images[i].contiguous();
     const std::span<const float> values(image.data_ptr<float>(),
                                         static_cast<std::size_t>(image.numel()));
     const auto answer = models::evaluateFloat(model->graph, values);
-    CHECK_EQUAL(answer.size(), 7U);
+    EXPECT_EQUAL(answer.size(), 7U);
     for (int c = 0; c < 7; ++c) {
       const double expected = logits[i][c].item<double>();
-      CHECK(std::abs(answer[static_cast<std::size_t>(c)] - expected) <
-            1e-3 * std::max(1.0, std::abs(expected)));
+      EXPECT(std::abs(answer[static_cast<std::size_t>(c)] - expected) <
+             1e-3 * std::max(1.0, std::abs(expected)));
     }
   }
 }
@@ -132,49 +133,49 @@ void refuses() {
   TrainingConfig config;
   config.activation = ActivationKind::Relu;
   auto relu = makeNetwork(config, 10);
-  CHECK(relu.ok());
+  EXPECT(relu.ok());
   const auto bytes = exportNetwork(*relu, randomFacts(*relu, 1));
-  CHECK(!bytes.ok() && bytes.error().code == ErrorCode::Unsupported);
+  EXPECT(!bytes.ok() && bytes.error().code == ErrorCode::Unsupported);
 
   config.activation = ActivationKind::Polynomial;
   auto network = makeNetwork(config, 10);
   ModelFacts facts = randomFacts(*network, 1);
   facts.labels.pop_back();
-  CHECK(!exportNetwork(*network, facts).ok());
+  EXPECT(!exportNetwork(*network, facts).ok());
   {
     const torch::NoGradGuard guard;
     (*network)->parameters().front()[0][0][0][0] = std::nan("");
   }
   const auto bad = exportNetwork(*network, randomFacts(*network, 1));
-  CHECK(!bad.ok() && bad.error().message.find("conv1") != std::string::npos);
+  EXPECT(!bad.ok() && bad.error().message.find("conv1") != std::string::npos);
 
-  CHECK(!architectures::makeArchitecture("resnet19", 10, 32).ok());
-  CHECK(!architectures::makeArchitecture("vgg16", 10, 40).ok());
-  CHECK(!architectures::makeArchitecture("pillar7", 1, 32).ok());
+  EXPECT(!architectures::makeArchitecture("resnet19", 10, 32).ok());
+  EXPECT(!architectures::makeArchitecture("vgg16", 10, 40).ok());
+  EXPECT(!architectures::makeArchitecture("pillar7", 1, 32).ok());
 }
 
 void fitPlotAndCache() {
   TemporaryFolder folder;
   models::pillar::FitRequest request;
   const auto fit = models::pillar::fitReluCached(request, folder.path());
-  CHECK(fit.ok());
+  EXPECT(fit.ok());
   if (!fit.ok()) return;
-  CHECK(fit->optimal());
+  EXPECT(fit->optimal());
   const std::string svg = models::pillar::plotSvg(request, *fit);
-  CHECK(svg.starts_with("<svg") && svg.ends_with("</svg>\n"));
-  CHECK(svg.find("nan") == std::string::npos);
+  EXPECT(svg.starts_with("<svg") && svg.ends_with("</svg>\n"));
+  EXPECT(svg.find("nan") == std::string::npos);
   // What is in the cache is what is answered: change it and ask again.
   std::filesystem::path file;
   for (const auto& entry : std::filesystem::directory_iterator(folder.path())) file = entry.path();
-  CHECK(!file.empty());
+  EXPECT(!file.empty());
   std::ifstream in(file);
   auto stored = nlohmann::json::parse(in);
   stored["nodes"] = 123456789;
   std::ofstream(file) << stored.dump();
-  CHECK_EQUAL(models::pillar::fitReluCached(request, folder.path())->nodes, 123456789U);
+  EXPECT_EQUAL(models::pillar::fitReluCached(request, folder.path())->nodes, 123456789U);
   std::ofstream(file) << "{ damaged";
   const auto again = models::pillar::fitReluCached(request, folder.path());
-  CHECK(again.ok() && again->nodes != 123456789U && again->coefficients == fit->coefficients);
+  EXPECT(again.ok() && again->nodes != 123456789U && again->coefficients == fit->coefficients);
 }
 
 }  // namespace

@@ -8,7 +8,7 @@
 #include <zip.h>
 
 #include "models/data/readers.h"
-#include "tests/training/check.h"
+#include "tests/training/expect.h"
 
 namespace {
 
@@ -60,16 +60,16 @@ void readsFolders() {
   write(folder.path() / "test/a/1.ppm", ppm(16, 4));
   write(folder.path() / "notes.txt", "not an image, and in no class");
   const auto set = readDataset({folder.path()}, {16, true});
-  CHECK(set.ok());
+  EXPECT(set.ok());
   if (!set.ok()) return;
-  CHECK_EQUAL(set->classes.size(), 2U);
-  CHECK_EQUAL(set->classes[0], "a");
-  CHECK_EQUAL(set->train.count(), 3U);
-  CHECK_EQUAL(set->test.count(), 1U);
-  CHECK_EQUAL(set->skipped.size(), 0U);
+  EXPECT_EQUAL(set->classes.size(), 2U);
+  EXPECT_EQUAL(set->classes[0], "a");
+  EXPECT_EQUAL(set->train.count(), 3U);
+  EXPECT_EQUAL(set->test.count(), 1U);
+  EXPECT_EQUAL(set->skipped.size(), 0U);
   const auto expected = picture(16, 2);
-  CHECK(std::equal(expected.begin(), expected.end(), set->train.image(0).begin()));
-  CHECK_EQUAL(set->train.labels[2], 1);
+  EXPECT(std::equal(expected.begin(), expected.end(), set->train.image(0).begin()));
+  EXPECT_EQUAL(set->train.labels[2], 1);
 }
 
 void skipsDamagedFiles() {
@@ -83,14 +83,14 @@ void skipsDamagedFiles() {
   write(folder.path() / "train/a/noise.jpg", "\xff\xd8\xff this is no JPEG");
   write(folder.path() / "train/b/large.ppm", ppm(20, 1));
   const auto set = readDataset({folder.path()}, {16, true});
-  CHECK(set.ok());
+  EXPECT(set.ok());
   if (!set.ok()) return;
-  CHECK_EQUAL(set->train.count(), 1U);
-  CHECK_EQUAL(set->skipped.size(), 5U);
+  EXPECT_EQUAL(set->train.count(), 1U);
+  EXPECT_EQUAL(set->skipped.size(), 5U);
   for (const auto& file : set->skipped) {
-    CHECK(!file.reason.empty());
+    EXPECT(!file.reason.empty());
     const bool large = file.path.find("large.ppm") != std::string::npos;
-    CHECK_EQUAL(file.reason.find("20x20 pixels instead of 16x16") != std::string::npos, large);
+    EXPECT_EQUAL(file.reason.find("20x20 pixels instead of 16x16") != std::string::npos, large);
   }
 }
 
@@ -109,17 +109,17 @@ void readsZips() {
     zip_source_t* source = zip_source_buffer(archive, bytes.data(), bytes.size(), 0);
     zip_file_add(archive, name.c_str(), source, 0);
   }
-  CHECK_EQUAL(zip_close(archive), 0);
+  EXPECT_EQUAL(zip_close(archive), 0);
   const auto set = readDataset({path}, {8, true});
-  CHECK(set.ok());
+  EXPECT(set.ok());
   if (!set.ok()) return;
-  CHECK_EQUAL(set->train.count(), 2U);
-  CHECK_EQUAL(set->test.count(), 1U);
-  CHECK_EQUAL(set->test.labels[0], 1);
-  CHECK_EQUAL(set->skipped.size(), 1U);
-  CHECK(set->skipped[0].path.find("broken.jpg") != std::string::npos);
+  EXPECT_EQUAL(set->train.count(), 2U);
+  EXPECT_EQUAL(set->test.count(), 1U);
+  EXPECT_EQUAL(set->test.labels[0], 1);
+  EXPECT_EQUAL(set->skipped.size(), 1U);
+  EXPECT(set->skipped[0].path.find("broken.jpg") != std::string::npos);
   const auto testOnly = readDataset({path}, {8, false});
-  CHECK(testOnly.ok() && testOnly->train.count() == 0 && testOnly->test.count() == 1);
+  EXPECT(testOnly.ok() && testOnly->train.count() == 0 && testOnly->test.count() == 1);
 }
 
 void readsCifar() {
@@ -137,29 +137,29 @@ void readsCifar() {
   write(folder.path() / "batches.meta.txt",
         "airplane\nautomobile\nbird\ncat\ndeer\ndog\nfrog\nhorse\nship\ntruck\n\n");
   const auto set = readDataset({folder.path()}, {32, true});
-  CHECK(set.ok());
+  EXPECT(set.ok());
   if (!set.ok()) return;
-  CHECK_EQUAL(set->classes.size(), 10U);
-  CHECK_EQUAL(set->classes[9], "truck");
-  CHECK_EQUAL(set->train.count(), 5U);
-  CHECK_EQUAL(set->skipped.size(), 2U);
-  CHECK_EQUAL(set->train.labels[1], 1);
+  EXPECT_EQUAL(set->classes.size(), 10U);
+  EXPECT_EQUAL(set->classes[9], "truck");
+  EXPECT_EQUAL(set->train.count(), 5U);
+  EXPECT_EQUAL(set->skipped.size(), 2U);
+  EXPECT_EQUAL(set->train.labels[1], 1);
   // Planes become interleaved: pixel 7 of image 1.
   const auto image = set->train.image(1);
   for (int c = 0; c < 3; ++c) {
-    CHECK_EQUAL(int{image[static_cast<std::size_t>(21 + c)]}, (1 + c * 50 + c * 1024 + 7) % 256);
+    EXPECT_EQUAL(int{image[static_cast<std::size_t>(21 + c)]}, (1 + c * 50 + c * 1024 + 7) % 256);
   }
 }
 
 void explainsWhatIsMissing() {
   TemporaryFolder folder;
   const auto missing = readDataset({folder.path() / "nowhere"}, {});
-  CHECK(!missing.ok() && missing.error().code == ErrorCode::NotFound);
+  EXPECT(!missing.ok() && missing.error().code == ErrorCode::NotFound);
   const auto empty = readDataset({folder.path()}, {});
-  CHECK(!empty.ok() && empty.error().code == ErrorCode::Format);
+  EXPECT(!empty.ok() && empty.error().code == ErrorCode::Format);
   write(folder.path() / "not.zip", "PK but not really");
   const auto damaged = readDataset({folder.path() / "not.zip"}, {});
-  CHECK(!damaged.ok() && damaged.error().code == ErrorCode::Format);
+  EXPECT(!damaged.ok() && damaged.error().code == ErrorCode::Format);
 }
 
 ImageSet numbered(std::size_t count, std::uint32_t size) {
@@ -179,12 +179,12 @@ void normalises() {
   const Batch batch = gather(set, 0, 50, n);
   for (int c = 0; c < 3; ++c) {
     const torch::Tensor channel = batch.images.select(1, c);
-    CHECK(std::abs(channel.mean().item<double>()) < 1e-3);
-    CHECK(std::abs(channel.std().item<double>() - 1) < 1e-2);
+    EXPECT(std::abs(channel.mean().item<double>()) < 1e-3);
+    EXPECT(std::abs(channel.std().item<double>() - 1) < 1e-2);
   }
   const double expected = (set.image(3)[3 * (12 * 4 + 5) + 2] / 255.0 - n.mean[2]) / n.std[2];
-  CHECK(std::abs(batch.images[3][2][4][5].item<double>() - expected) < 1e-5);
-  CHECK_EQUAL(batch.labels[13].item<std::int64_t>(), 3);
+  EXPECT(std::abs(batch.images[3][2][4][5].item<double>() - expected) < 1e-5);
+  EXPECT_EQUAL(batch.labels[13].item<std::int64_t>(), 3);
 }
 
 void augmentation() {
@@ -202,10 +202,10 @@ void augmentation() {
     const torch::Tensor mirror = plain[i].flip({2});
     const bool isMirror = torch::equal(even[i], mirror);
     mirrored += isMirror;
-    CHECK(isMirror || torch::equal(even[i], plain[i]));
-    CHECK(torch::equal(odd[i], isMirror ? plain[i] : mirror));
+    EXPECT(isMirror || torch::equal(even[i], plain[i]));
+    EXPECT(torch::equal(odd[i], isMirror ? plain[i] : mirror));
   }
-  CHECK(mirrored > 16 && mirrored < 48);
+  EXPECT(mirrored > 16 && mirrored < 48);
   // A crop is a shifted window over the zero-padded image, and every shift occurs.
   const torch::Tensor crops = gatherAugmented(set, indices, n, {2, false}, 5, 0).images;
   const torch::Tensor padded = torch::constant_pad_nd(plain, {2, 2, 2, 2});
@@ -220,23 +220,23 @@ void augmentation() {
         ++shifts[static_cast<std::size_t>(s)];
       }
     }
-    CHECK_EQUAL(found, 1);
+    EXPECT_EQUAL(found, 1);
   }
-  CHECK(std::count(shifts.begin(), shifts.end(), 0) < 8);
+  EXPECT(std::count(shifts.begin(), shifts.end(), 0) < 8);
   // Depends on seed and epoch only.
   const torch::Tensor again = gatherAugmented(set, indices, n, {2, false}, 5, 0).images;
   const torch::Tensor other = gatherAugmented(set, indices, n, {2, false}, 6, 0).images;
-  CHECK(torch::equal(crops, again));
-  CHECK(!torch::equal(crops, other));
+  EXPECT(torch::equal(crops, again));
+  EXPECT(!torch::equal(crops, other));
 }
 
 void order() {
   auto first = shuffledOrder(1000, 1, 0);
-  CHECK(first == shuffledOrder(1000, 1, 0));
-  CHECK(first != shuffledOrder(1000, 1, 1));
-  CHECK(first != shuffledOrder(1000, 2, 0));
+  EXPECT(first == shuffledOrder(1000, 1, 0));
+  EXPECT(first != shuffledOrder(1000, 1, 1));
+  EXPECT(first != shuffledOrder(1000, 2, 0));
   std::sort(first.begin(), first.end());
-  for (std::uint32_t i = 0; i < 1000; ++i) CHECK(first[i] == i);
+  for (std::uint32_t i = 0; i < 1000; ++i) EXPECT(first[i] == i);
 }
 
 }  // namespace

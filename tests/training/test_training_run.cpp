@@ -13,7 +13,7 @@
 #include "models/onnx_reader.h"
 #include "models/training/export.h"
 #include "models/training/trainer.h"
-#include "tests/training/check.h"
+#include "tests/training/expect.h"
 
 namespace {
 
@@ -72,8 +72,8 @@ std::vector<torch::Tensor> finalTensors(const RunFolder& run) {
   auto network = makeNetwork(run.config(), 3).value();
   auto average = makeNetwork(run.config(), 3).value();
   CheckpointParts parts{network, average, nullptr, {}};
-  CHECK(run.loadCheckpoint("last", parts).ok());
-  CHECK_EQUAL(parts.state.epoch, run.config().epochs);
+  EXPECT(run.loadCheckpoint("last", parts).ok());
+  EXPECT_EQUAL(parts.state.epoch, run.config().epochs);
   auto result = network->parameters();
   for (const auto& t : average->parameters()) result.push_back(t);
   for (const auto& t : average->buffers()) result.push_back(t);
@@ -91,15 +91,15 @@ void learnsAndResumesExactly() {
   TrainCallbacks callbacks;
   callbacks.event = [&](const json& event) { events.push_back(event); };
   const auto outcome = train(whole, dataset, callbacks);
-  CHECK(outcome.ok() && *outcome == TrainOutcome::Finished);
-  CHECK_EQUAL(events.size(), 6U);  // start, four epochs, end
+  EXPECT(outcome.ok() && *outcome == TrainOutcome::Finished);
+  EXPECT_EQUAL(events.size(), 6U);  // start, four epochs, end
   const json& last = events[4];
-  CHECK_EQUAL(last["event"].get<std::string>(), "epoch");
-  CHECK(last["test"]["accuracy"].get<double>() > 0.9);
-  CHECK_EQUAL(last["test"]["images"].get<int>(), 60);
-  CHECK_EQUAL(last["test"]["lost_images"].get<int>(), 0);
-  CHECK_EQUAL(last["test"]["layers"].size(), 6U);
-  CHECK(last["loss"].get<double>() < events[1]["loss"].get<double>());
+  EXPECT_EQUAL(last["event"].get<std::string>(), "epoch");
+  EXPECT(last["test"]["accuracy"].get<double>() > 0.9);
+  EXPECT_EQUAL(last["test"]["images"].get<int>(), 60);
+  EXPECT_EQUAL(last["test"]["lost_images"].get<int>(), 0);
+  EXPECT_EQUAL(last["test"]["layers"].size(), 6U);
+  EXPECT(last["loss"].get<double>() < events[1]["loss"].get<double>());
 
   // The same in pieces: stopped in the middle of the second epoch and of the third.
   auto pieces = RunFolder::create(folder.path() / "pieces", config).value();
@@ -111,27 +111,27 @@ void learnsAndResumesExactly() {
     };
     auto reopened = RunFolder::open(folder.path() / "pieces").value();
     const auto part = train(reopened, dataset, callbacks);
-    CHECK(part.ok());
-    CHECK((*part == TrainOutcome::Stopped) == (stopAfter < 3));
+    EXPECT(part.ok());
+    EXPECT((*part == TrainOutcome::Stopped) == (stopAfter < 3));
   }
   const auto a = finalTensors(whole);
   const auto b = finalTensors(pieces);
-  CHECK_EQUAL(a.size(), b.size());
-  for (std::size_t i = 0; i < a.size(); ++i) CHECK(torch::equal(a[i], b[i]));
+  EXPECT_EQUAL(a.size(), b.size());
+  for (std::size_t i = 0; i < a.size(); ++i) EXPECT(torch::equal(a[i], b[i]));
 
   // Clipping changes nothing where everything is in range; the evaluation agrees with the log.
   auto network = makeNetwork(config, 3).value();
   auto average = makeNetwork(config, 3).value();
   CheckpointParts parts{network, average, nullptr, {}};
-  CHECK(whole.loadCheckpoint("last", parts).ok());
+  EXPECT(whole.loadCheckpoint("last", parts).ok());
   const auto facts = whole.loadData().value();
   const auto open = evaluate(average, dataset.test, facts.normalisation, false);
-  CHECK_EQUAL(open.accuracy, last["test"]["accuracy"].get<double>());
+  EXPECT_EQUAL(open.accuracy, last["test"]["accuracy"].get<double>());
   std::uint64_t inMatrix = 0;
   for (const auto& row : open.confusion) {
     for (const auto n : row) inMatrix += n;
   }
-  CHECK_EQUAL(inMatrix, 60U);
+  EXPECT_EQUAL(inMatrix, 60U);
 }
 
 void reportsLostImages() {
@@ -147,10 +147,10 @@ void reportsLostImages() {
     }
   }
   const auto open = evaluate(network, dataset.test, data::normalisationOf(dataset.train), false);
-  CHECK_EQUAL(open.lost, 60U);
-  CHECK(open.layers[0].values.largest > 7.5F);
+  EXPECT_EQUAL(open.lost, 60U);
+  EXPECT(open.layers[0].values.largest > 7.5F);
   const json text = toJson(open);  // must not fail on infinities
-  CHECK(!text.dump().empty());
+  EXPECT(!text.dump().empty());
 }
 
 void recoversOrExplains() {
@@ -165,13 +165,13 @@ void recoversOrExplains() {
   callbacks.event = [&](const json& event) {
     if (event["event"] != "recovery") return;
     ++recoveries;
-    CHECK(!event["reason"].get<std::string>().empty());
-    CHECK_EQUAL(event["rate_scale"].get<double>(), scale / 2);
+    EXPECT(!event["reason"].get<std::string>().empty());
+    EXPECT_EQUAL(event["rate_scale"].get<double>(), scale / 2);
     scale /= 2;
   };
   const auto outcome = train(run, readData(folder.path() / "data"), callbacks);
-  CHECK(!outcome.ok() && outcome.error().code == ErrorCode::Exhausted);
-  CHECK_EQUAL(recoveries, 4);
+  EXPECT(!outcome.ok() && outcome.error().code == ErrorCode::Exhausted);
+  EXPECT_EQUAL(recoveries, 4);
 }
 
 void rejectsDamage() {
@@ -180,20 +180,20 @@ void rejectsDamage() {
   auto config = smallConfig(folder.path() / "data");
   config.epochs = 1;
   auto run = RunFolder::create(folder.path() / "run", config).value();
-  CHECK(!RunFolder::create(folder.path() / "run", config).ok());
-  CHECK(train(run, readData(folder.path() / "data"), {}).ok());
+  EXPECT(!RunFolder::create(folder.path() / "run", config).ok());
+  EXPECT(train(run, readData(folder.path() / "data"), {}).ok());
   const fs::path checkpoint = folder.path() / "run" / "last.pt";
   fs::resize_file(checkpoint, fs::file_size(checkpoint) / 2);
   const auto damaged = train(run, readData(folder.path() / "data"), {});
-  CHECK(!damaged.ok() && damaged.error().code == ErrorCode::Format);
-  CHECK(damaged.error().message.find("last.pt") != std::string::npos);
+  EXPECT(!damaged.ok() && damaged.error().code == ErrorCode::Format);
+  EXPECT(damaged.error().message.find("last.pt") != std::string::npos);
 
   std::ofstream(folder.path() / "run" / "config.json") << "{\"epochs\": 3}";
-  CHECK(!RunFolder::open(folder.path() / "run").ok());
-  CHECK(RunFolder::open(folder.path() / "nowhere").error().code == ErrorCode::NotFound);
+  EXPECT(!RunFolder::open(folder.path() / "run").ok());
+  EXPECT(RunFolder::open(folder.path() / "nowhere").error().code == ErrorCode::NotFound);
   config.learningRate = -1;
-  CHECK(!RunFolder::create(folder.path() / "other", config).ok());
-  CHECK(!fs::exists(folder.path() / "other"));
+  EXPECT(!RunFolder::create(folder.path() / "other", config).ok());
+  EXPECT(!fs::exists(folder.path() / "other"));
 }
 
 struct Finished {
@@ -237,11 +237,11 @@ void killedAndResumed() {
   for (int i = 0; i < 1200 && epochs() < 3; ++i) {
     std::this_thread::sleep_for(std::chrono::milliseconds(50));
   }
-  CHECK(epochs() >= 3);
+  EXPECT(epochs() >= 3);
   kill(child, SIGKILL);
   int status = 0;
   waitpid(child, &status, 0);
-  CHECK(WIFSIGNALED(status));
+  EXPECT(WIFSIGNALED(status));
 
   // Shorten what is left, then resume to the end.
   std::ifstream in(run + "/config.json");
@@ -250,47 +250,48 @@ void killedAndResumed() {
   config["epochs"] = epochs() + 2;
   std::ofstream(run + "/config.json") << config.dump();
   const auto resumed = command({"resume", run, "--json"});
-  CHECK_EQUAL(resumed.code, 0);
+  EXPECT_EQUAL(resumed.code, 0);
   std::istringstream lines(resumed.out);
   std::string line;
   std::getline(lines, line);
   const json first = json::parse(line);
-  CHECK_EQUAL(first["event"].get<std::string>(), "resume");
-  CHECK(first["epoch"].get<int>() >= 2);
+  EXPECT_EQUAL(first["event"].get<std::string>(), "resume");
+  EXPECT(first["epoch"].get<int>() >= 2);
 
   const auto evaluated = command({"evaluate", run, "--json"});
-  CHECK_EQUAL(evaluated.code, 0);
-  CHECK_EQUAL(json::parse(evaluated.out)["images"].get<int>(), 60);
+  EXPECT_EQUAL(evaluated.code, 0);
+  EXPECT_EQUAL(json::parse(evaluated.out)["images"].get<int>(), 60);
   const std::string file = (folder.path() / "model.onnx").string();
-  CHECK_EQUAL(command({"export", run, "--out", file}).code, 0);
+  EXPECT_EQUAL(command({"export", run, "--out", file}).code, 0);
   const auto model = models::loadOnnx(file);
-  CHECK(model.ok());
+  EXPECT(model.ok());
   if (model.ok()) {
-    CHECK_EQUAL(model->model.labels[2], "red");
+    EXPECT_EQUAL(model->model.labels[2], "red");
     const json training = json::parse(model->training);
-    CHECK_EQUAL(training["network"].get<std::string>(), "pillar7");
-    CHECK(training["test_accuracy"].get<double>() > 0.5);
-    CHECK(model->training.find(folder.path().string()) == std::string::npos);  // no private paths
+    EXPECT_EQUAL(training["network"].get<std::string>(), "pillar7");
+    EXPECT(training["test_accuracy"].get<double>() > 0.5);
+    EXPECT(model->training.find(folder.path().string()) == std::string::npos);  // no private paths
   }
-  CHECK_EQUAL(command({"inspect", file}).code, 0);
-  CHECK_EQUAL(command({"train", "--data", data, "--out", run}).code, 1);  // there is a run already
+  EXPECT_EQUAL(command({"inspect", file}).code, 0);
+  EXPECT_EQUAL(command({"train", "--data", data, "--out", run}).code, 1);  // there is a run already
 }
 
 void commandLine() {
-  CHECK_EQUAL(command({"--help"}).code, 0);
-  CHECK(command({"--version"}).out.starts_with("pillarbox-train "));
-  CHECK_EQUAL(command({}).code, 2);
-  CHECK_EQUAL(command({"train", "--out", "x"}).code, 2);
-  CHECK_EQUAL(command({"export", "--out", "x.onnx"}).code, 2);
-  CHECK_EQUAL(command({"inspect", "/nonexistent.onnx"}).code, 1);
+  EXPECT_EQUAL(command({"--help"}).code, 0);
+  EXPECT(command({"--version"}).out.starts_with("pillarbox-train "));
+  EXPECT_EQUAL(command({}).code, 2);
+  EXPECT_EQUAL(command({"train", "--out", "x"}).code, 2);
+  EXPECT_EQUAL(command({"export", "--out", "x.onnx"}).code, 2);
+  EXPECT_EQUAL(command({"inspect", "/nonexistent.onnx"}).code, 1);
   const auto list = command({"list-models", "--json"});
-  CHECK_EQUAL(list.code, 0);
-  CHECK_EQUAL(std::count(list.out.begin(), list.out.end(), '\n'), 7);
+  EXPECT_EQUAL(list.code, 0);
+  EXPECT_EQUAL(std::count(list.out.begin(), list.out.end(), '\n'), 7);
   const auto fit = command({"fit-poly", "--json", "--no-cache"});
-  CHECK_EQUAL(fit.code, 0);
+  EXPECT_EQUAL(fit.code, 0);
   const json answer = json::parse(fit.out);
-  CHECK(answer["optimal"].get<bool>());
-  CHECK((answer["coefficients"].get<std::vector<int>>() == std::vector<int>{322, 512, 160, 0, -3}));
+  EXPECT(answer["optimal"].get<bool>());
+  EXPECT(
+      (answer["coefficients"].get<std::vector<int>>() == std::vector<int>{322, 512, 160, 0, -3}));
 }
 
 }  // namespace

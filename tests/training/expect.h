@@ -58,17 +58,17 @@ class TemporaryFolder {
 
 }  // namespace pillarbox::test
 
-#define CHECK(condition)                                                                    \
+#define EXPECT(condition)                                                                   \
   do {                                                                                      \
     if (!(condition)) pillarbox::test::report(__FILE__, __LINE__, "not true: " #condition); \
   } while (false)
 
-#define CHECK_EQUAL(actual, expected)                                                  \
-  do {                                                                                 \
-    const auto checkActual = (actual);                                                 \
-    const auto checkExpected = (expected);                                             \
-    if (!(checkActual == checkExpected)) {                                             \
-      std::cerr << "  got " << checkActual << ", expected " << checkExpected << "\n";  \
-      pillarbox::test::report(__FILE__, __LINE__, #actual " differs from " #expected); \
-    }                                                                                  \
+#define EXPECT_EQUAL(actual, expected)                                                  \
+  do {                                                                                  \
+    const auto expectActual = (actual);                                                 \
+    const auto expectExpected = (expected);                                             \
+    if (!(expectActual == expectExpected)) {                                            \
+      std::cerr << "  got " << expectActual << ", expected " << expectExpected << "\n"; \
+      pillarbox::test::report(__FILE__, __LINE__, #actual " differs from " #expected);  \
+    }                                                                                   \
   } while (false)
