@@ -88,6 +88,14 @@ Result<models::LoadedModel> exportRun(const RunFolder& run, const std::string& c
   return loaded;
 }
 
+torch::Tensor syntheticImages(std::int64_t count, std::int64_t side) {
+  torch::Tensor images = 0.4 * torch::randn({count, 3, side, side});
+  for (std::int64_t cells = 1; cells <= side / 4; cells *= 4) {
+    images += 0.6 * torch::upsample_nearest2d(torch::randn({count, 3, cells, cells}), {side, side});
+  }
+  return images;
+}
+
 Result<Network> randomNetwork(const std::string& architecture, int classes, std::uint32_t imageSize,
                               std::uint64_t seed) {
   TrainingConfig config;
@@ -97,7 +105,7 @@ Result<Network> randomNetwork(const std::string& architecture, int classes, std:
   PILLARBOX_ASSIGN(Network network, makeNetwork(config, classes));
   const torch::NoGradGuard guard;
   const std::int64_t side = imageSize;
-  const std::int64_t batch = std::clamp<std::int64_t>(64 * 32 * 32 / (side * side), 4, 64);
+  const std::int64_t batch = std::clamp<std::int64_t>(64 * 32 * 32 / (side * side), 8, 64);
   // Scales below one keep the tails of every activation's input well inside the range. What a block
   // adds to its shortcut is smaller still: up to eighteen of them add up.
   std::set<std::string> branchEnds;
@@ -115,8 +123,14 @@ Result<Network> randomNetwork(const std::string& architecture, int classes, std:
     }
   }
   network->train();
-  for (int i = 0; i < 3; ++i)
-    network->forward(torch::randn({batch, 3, side, side}), {.clip = true});
+  for (int i = 0; i < 3; ++i) network->forward(syntheticImages(batch, side), {.clip = true});
+  // A channel that hardly varied would be blown up to the others' size, and with it whatever
+  // differs in another image; in a deep network that snowballs.
+  for (const auto& child : network->named_children()) {
+    if (auto* norm = child.value()->as<torch::nn::BatchNorm2d>()) {
+      norm->running_var.clamp_min_(norm->running_var.mean().item<float>());
+    }
+  }
   network->eval();
   return network;
 }

@@ -21,8 +21,12 @@ Result<std::string> exportNetwork(const Network& network, const ModelFacts& fact
 Result<models::LoadedModel> exportRun(const RunFolder& run, const std::string& checkpoint,
                                       const std::filesystem::path& out);
 
+/// Random images, normalised, with structure at several scales as photographs have: noise alone
+/// averages out in every pooling, and a network that is tuned to it overreacts to brightness.
+torch::Tensor syntheticImages(std::int64_t count, std::int64_t side);
+
 /// A network with random weights whose activations are in range: weights are drawn, then batch
-/// norms see a few batches of noise as in training. For benchmarks and protocol tests.
+/// norms see a few batches of such images as in training. For benchmarks and protocol tests.
 /// Errors: those of makeArchitecture.
 Result<Network> randomNetwork(const std::string& architecture, int classes, std::uint32_t imageSize,
                               std::uint64_t seed);
