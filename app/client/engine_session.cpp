@@ -290,7 +290,8 @@ Status EngineSession::connect() {
     const std::lock_guard lock(m_mutex);
     if (m_cancelled) return ended();
     m_provider = std::move(provider);
-    m_target = std::min(m_target, m_facts.maxSets);
+    m_maxTarget = m_facts.maxSets;
+    m_target = std::min(m_target, m_maxTarget);
     m_lastProgress = Clock::now();
   }
   m_preparer = std::thread([this] { prepareSets(); });
@@ -304,13 +305,10 @@ bool EngineSession::pause(std::chrono::milliseconds time) {
 }
 
 void EngineSession::setBankTarget(int sets) {
-  {
-    const std::lock_guard lock(m_mutex);
-    m_target = std::max(1, sets);
-    if (m_facts.maxSets > 0) m_target = std::min(m_target, m_facts.maxSets);
-    m_changed.notify_all();
-  }
-  reportBank();
+  const std::lock_guard lock(m_mutex);
+  m_target = std::max(1, sets);
+  m_target = std::min(m_target, m_maxTarget);
+  m_changed.notify_all();
 }
 
 void EngineSession::limitSets(std::uint64_t sets) {

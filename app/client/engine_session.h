@@ -21,6 +21,8 @@
 #include <thread>
 #include <vector>
 
+#include <climits>
+
 #include "app/client/correlation_provider.h"
 #include "app/client/session_line.h"
 #include "engine/core/result.h"
@@ -160,6 +162,7 @@ class EngineSession {
   bool m_cancelled = false;
   bool m_inferring = false;
   int m_target = 1;
+  int m_maxTarget = INT_MAX;              ///< the engine's limit, once it is known
   std::uint64_t m_setsLeft = UINT64_MAX;  ///< that may still be prepared
   double m_preparing = -1;
   std::deque<Ready> m_bank;

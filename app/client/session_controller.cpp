@@ -155,7 +155,9 @@ class SessionController::Worker {
   void setBankTarget(int sets) {
     const std::lock_guard lock(m_mutex);
     m_bankTarget = std::clamp(sets, 1, 64);
-    if (m_session) m_session->setBankTarget(m_bankTarget);
+    if (m_session == nullptr) return;
+    m_session->setBankTarget(m_bankTarget);
+    tellBank(m_session->bank());
   }
 
   void probe(const EngineAddress& address) {
@@ -231,11 +233,6 @@ class SessionController::Worker {
     m_changed.wait_for(lock, time, [&] { return m_stopped || m_generation != generation; });
     return !m_stopped && m_generation == generation;
   }
-  bool isCurrent(quint64 generation) {
-    const std::lock_guard lock(m_mutex);
-    return !m_stopped && m_generation == generation;
-  }
-
   void run();
   void stayConnected(const EngineAddress& address, quint64 generation);
   Error serve(EngineSession& session, const EngineAddress& address, quint64 generation);
@@ -394,8 +391,11 @@ void SessionController::Worker::stayConnected(const EngineAddress& address, quin
       const std::lock_guard lock(m_mutex);
       m_session = nullptr;
     }
-    if (!isCurrent(generation)) return;
-    tellBank({0, m_bankTarget, -1});
+    {
+      const std::lock_guard lock(m_mutex);
+      if (m_stopped || m_generation != generation) return;
+      tellBank({0, m_bankTarget, -1});
+    }
     log(QStringLiteral("warning"), text(error.message));
     if (!isPassing(error.code)) {
       setState(SessionState::Refused, text(error.message));

@@ -267,6 +267,25 @@ class TestSessionController : public QObject {
     QCOMPARE(ears.finished.size() + ears.failed.size(), 6);
   }
 
+  void bankTarget() {
+    ServiceRig rig;
+    QVERIFY(rig.startEngine());
+    Ears ears(rig);
+    ears.controller.setBankTarget(3);
+    ears.connectTrusting(rig);
+    const auto bank = [&ears] {
+      return ears.banks.isEmpty() ? BankStatus() : ears.banks.last()[0].value<BankStatus>();
+    };
+    QTRY_COMPARE_WITH_TIMEOUT(bank().ready, 3, kPatience);
+    ears.controller.setBankTarget(5);
+    QTRY_COMPARE_WITH_TIMEOUT(bank().target, 5, kPatience);
+    QTRY_COMPARE_WITH_TIMEOUT(bank().ready, 5, kPatience);
+    // The engine's own limit is 8.
+    ears.controller.setBankTarget(64);
+    QTRY_COMPARE_WITH_TIMEOUT(bank().target, 8, kPatience);
+    QTRY_COMPARE_WITH_TIMEOUT(bank().ready, 8, kPatience);
+  }
+
   void firstPartyIsInsecure() {
     ServiceRig rig;
     QVERIFY(rig.startEngine());
