@@ -193,6 +193,8 @@ PILLARBOX_TILES inline __m512i byteTranspose(__m512i words) {
   return _mm512_permutexvar_epi8(_mm512_load_si512(kIndex.data()), words);
 }
 
+constexpr std::size_t kAhead = 32;  // positions that split() asks for in advance
+
 /// Splits `count` (1 to 8) positions of up to 64 channels into bytes: lines[position][plane] holds
 /// one byte of each channel. Channels beyond `channels` get zeros.
 PILLARBOX_TILES void split(const std::uint64_t* in, std::size_t channelStride, std::size_t channels,
@@ -206,6 +208,8 @@ PILLARBOX_TILES void split(const std::uint64_t* in, std::size_t channelStride, s
       const std::size_t c = 8 * o + r;
       rows[r] = c < channels ? _mm512_maskz_loadu_epi64(mask, in + c * channelStride)
                              : _mm512_setzero_si512();
+      // One stream a channel is more than the hardware follows.
+      if (c < channels) _mm_prefetch(in + c * channelStride + kAhead, _MM_HINT_T0);
     }
     transpose(rows);
     for (std::size_t p = 0; p < 8; ++p) _mm512_store_si512(staged[o][p], byteTranspose(rows[p]));
