@@ -18,6 +18,8 @@ namespace pillarbox::kernels {
 /// How an op with weights is computed. All give the same words.
 enum class Method {
   Tiles,     ///< AMX tiles on byte planes (cpu/tile_linear.h); small weights only
+  Vnni,      ///< AVX-512 VNNI on pairs of digits (cpu/pair_linear.h); convolutions, 16-bit weights
+  Madd,      ///< the same with AVX2's vpmaddwd
   Avx512,    ///< 64-bit products, eight at a time
   Avx2,      ///< 64-bit products from 32-bit ones, four at a time
   Portable,  ///< plain C++
@@ -27,12 +29,12 @@ const char* methodName(Method method);
 /// Those that this processor runs, the usually fastest first.
 std::vector<Method> availableMethods();
 
-/// The fastest available one for 64-bit weights: any but Tiles.
+/// The fastest available one for 64-bit weights: Avx512, Avx2 or Portable.
 Method wordMethod();
 
 /// Convolution mod 2^64. @param in op.in.size() words, @param out op.out.size() words, overwritten,
 /// @param weights [outC][inC][kernelH][kernelW]: small integers, or full ring elements
-/// @param method  an available one, not Tiles
+/// @param method  Avx512, Avx2 or Portable
 /// Cost: op.out.size() * inC * kernelH * kernelW multiply-adds; a scratch copy of the padded input.
 void convolution(const models::LinearOp& op, std::span<const std::uint64_t> in,
                  std::span<const std::int32_t> weights, std::span<std::uint64_t> out,

@@ -5,9 +5,11 @@
 
 #include "engine/kernels/cpu/features.h"
 #if defined(__x86_64__)
+#include "engine/kernels/cpu/pair_linear.h"
 #include "engine/kernels/cpu/tile_linear.h"
 #else
 namespace pillarbox::kernels::cpu {
+class PairWeights {};
 class TileWeights {};
 }  // namespace pillarbox::kernels::cpu
 #endif
@@ -19,6 +21,8 @@ namespace {
 Method fastest(const models::LinearOp& op, std::span<const std::int32_t> weights) {
 #if defined(__x86_64__)
   if (cpu::hasAmx() && cpu::fitTiles(op, weights)) return Method::Tiles;
+  if (cpu::hasVnni() && cpu::fitPairs(op, weights)) return Method::Vnni;
+  if (cpu::hasAvx2() && cpu::fitPairs(op, weights)) return Method::Madd;
 #else
   static_cast<void>(op);
   static_cast<void>(weights);
@@ -38,10 +42,29 @@ PackedWeights::PackedWeights(const models::LinearOp& op, std::span<const std::in
     throw std::logic_error("the weights do not fit the operation " + op.name);
   }
 #if defined(__x86_64__)
-  if (method == Method::Tiles) {
-    m_tiles = std::make_unique<cpu::TileWeights>(op, weights);
-    m_scratchBytes = m_tiles->scratchBytes();
-    return;
+  switch (method) {
+    case Method::Tiles:
+      // Asking for the tiles is also what makes the system grant them.
+      if (!cpu::hasAmx()) throw std::logic_error("this processor has no tiles");
+      if (cpu::fitTiles(op, weights)) {
+        m_tiles = std::make_unique<cpu::TileWeights>(op, weights);
+        m_scratchBytes = m_tiles->scratchBytes();
+        return;
+      }
+      m_method = Method::Avx512;
+      break;
+    case Method::Vnni:
+    case Method::Madd:
+      if (cpu::fitPairs(op, weights)) {
+        m_pairs = std::make_unique<cpu::PairWeights>(
+            op, weights, method == Method::Vnni ? cpu::pairKernelVnni : cpu::pairKernelAvx2);
+        m_scratchBytes = m_pairs->scratchBytes();
+        return;
+      }
+      m_method = method == Method::Vnni ? Method::Avx512 : Method::Avx2;
+      break;
+    default:
+      break;
   }
 #endif
   m_weights.assign(weights.begin(), weights.end());
@@ -59,6 +82,7 @@ void PackedWeights::apply(std::span<const std::uint64_t> in, std::span<std::uint
   }
 #if defined(__x86_64__)
   if (m_tiles != nullptr) return m_tiles->apply(in, scratch.data(), out);
+  if (m_pairs != nullptr) return m_pairs->apply(in, scratch.data(), out);
 #endif
   const std::span<const std::int32_t> weights = m_weights;
   if (m_op.kind == models::OpKind::Convolution) {

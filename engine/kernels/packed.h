@@ -15,21 +15,23 @@
 namespace pillarbox::kernels {
 
 namespace cpu {
+class PairWeights;
 class TileWeights;
-}
+}  // namespace cpu
 
 /// The weights of one convolution or fully connected op, ready to be applied. Immutable.
 class PackedWeights {
  public:
   /// Packs for the fastest available method. @param weights  op.weightCount() integers of any size
   PackedWeights(const models::LinearOp& op, std::span<const std::int32_t> weights);
-  /// Packs for a certain method, which must be available. Throws std::logic_error where the method
-  /// cannot take these weights.
+  /// Packs for a certain method, which must be available. Where it cannot compute the op, the
+  /// 64-bit products of the same instruction set stand in.
   PackedWeights(const models::LinearOp& op, std::span<const std::int32_t> weights, Method method);
   ~PackedWeights();
   PackedWeights(PackedWeights&&) noexcept;
   PackedWeights& operator=(PackedWeights&&) noexcept;
 
+  /// The method in use.
   Method method() const { return m_method; }
   std::size_t scratchBytes() const { return m_scratchBytes; }
 
@@ -44,6 +46,7 @@ class PackedWeights {
   Method m_method;
   std::size_t m_scratchBytes = 0;
   std::unique_ptr<cpu::TileWeights> m_tiles;
+  std::unique_ptr<cpu::PairWeights> m_pairs;
   std::vector<std::int32_t> m_weights;
 };
 

@@ -17,6 +17,10 @@ bool hasAvx512() {
          __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl");
 }
 
+bool hasVnni() {
+  return hasAvx512() && __builtin_cpu_supports("avx512vnni");
+}
+
 bool hasAvx2() {
   return __builtin_cpu_supports("avx2");
 }
@@ -44,6 +48,9 @@ bool hasAmx() {
 
 #else
 
+bool hasVnni() {
+  return false;
+}
 bool hasAvx512() {
   return false;
 }

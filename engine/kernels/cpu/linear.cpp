@@ -32,6 +32,10 @@ const char* methodName(Method method) {
   switch (method) {
     case Method::Tiles:
       return "amx";
+    case Method::Vnni:
+      return "vnni";
+    case Method::Madd:
+      return "avx2-madd";
     case Method::Avx512:
       return "avx512";
     case Method::Avx2:
@@ -45,6 +49,8 @@ const char* methodName(Method method) {
 std::vector<Method> availableMethods() {
   std::vector<Method> methods;
   if (cpu::hasAmx()) methods.push_back(Method::Tiles);
+  if (cpu::hasVnni()) methods.push_back(Method::Vnni);
+  if (cpu::hasAvx2()) methods.push_back(Method::Madd);
   if (cpu::hasAvx512()) methods.push_back(Method::Avx512);
   if (cpu::hasAvx2()) methods.push_back(Method::Avx2);
   methods.push_back(Method::Portable);
@@ -161,16 +167,38 @@ void convolve(const models::LinearOp& op, std::span<const std::uint64_t> in,
 }
 
 template <typename Weight>
+[[gnu::always_inline]] inline std::uint64_t dotLoop(const Weight* weights, const std::uint64_t* in,
+                                                    std::size_t count) {
+  std::uint64_t sum = 0;
+  for (std::size_t i = 0; i < count; ++i) {
+    sum += static_cast<std::uint64_t>(static_cast<std::int64_t>(weights[i])) * in[i];
+  }
+  return sum;
+}
+
+template <typename Weight>
+std::uint64_t dot(const Weight* weights, const std::uint64_t* in, std::size_t count) {
+  return dotLoop(weights, in, count);
+}
+
+#if defined(__x86_64__)
+template <typename Weight>
+__attribute__((target("avx512f,avx512dq,avx512bw,avx512vl"))) std::uint64_t dotAvx512(
+    const Weight* weights, const std::uint64_t* in, std::size_t count) {
+  return dotLoop(weights, in, count);
+}
+#endif
+
+template <typename Weight>
 void multiply(const models::LinearOp& op, std::span<const std::uint64_t> in,
               std::span<const Weight> weights, std::span<std::uint64_t> out) {
   checkSizes(op, in.size(), weights.size(), out.size());
+  auto* product = dot<Weight>;
+#if defined(__x86_64__)
+  if (cpu::hasAvx512()) product = dotAvx512<Weight>;
+#endif
   for (std::size_t o = 0; o < out.size(); ++o) {
-    const Weight* row = weights.data() + o * in.size();
-    std::uint64_t sum = 0;
-    for (std::size_t i = 0; i < in.size(); ++i) {
-      sum += static_cast<std::uint64_t>(static_cast<std::int64_t>(row[i])) * in[i];
-    }
-    out[o] = sum;
+    out[o] = product(weights.data() + o * in.size(), in.data(), in.size());
   }
 }
 
