@@ -351,6 +351,16 @@ QWidget* ClassifyPage::buildResult() {
   insecureLayout->addWidget(
       new IconLabel(QStringLiteral("warning"), 18, Tone::Warning, m_insecure));
   insecureLayout->addWidget(insecureText, 1);
+  // An answer that may be wrong says so where it is read.
+  m_doubt = new QWidget(result);
+  auto* doubtLayout = new QHBoxLayout(m_doubt);
+  doubtLayout->setContentsMargins(0, 0, 0, 0);
+  doubtLayout->setSpacing(8);
+  m_doubtText = new QLabel(m_doubt);
+  m_doubtText->setWordWrap(true);
+  doubtLayout->addWidget(new IconLabel(QStringLiteral("warning"), 18, Tone::Warning, m_doubt));
+  doubtLayout->addWidget(m_doubtText, 1);
+  m_doubt->hide();
   auto* costs = new QGridLayout;
   costs->setHorizontalSpacing(12);
   costs->setVerticalSpacing(3);
@@ -373,6 +383,7 @@ QWidget* ClassifyPage::buildResult() {
   layout->addSpacing(2);
   layout->addWidget(m_bars, 20);
   layout->addStretch(1);
+  layout->addWidget(m_doubt);
   layout->addWidget(m_insecure);
   layout->addLayout(costs);
 
@@ -725,6 +736,8 @@ void ClassifyPage::showResult(const client::ClassificationResult& result) {
   m_class->setText(best.label);
   m_classPercent->setText(formatProbability(best.probability));
   m_bars->setScores(scores);
+  m_doubt->setVisible(!result.warning.isEmpty());
+  m_doubtText->setText(tr("This answer may be wrong: %1.").arg(result.warning));
   m_online->setText(tr("%1 · %2 · %3 sent · %4 received")
                         .arg(formatMs(result.onlineMs), tr("%n rounds", nullptr, result.rounds),
                              formatBytes(result.bytesSent), formatBytes(result.bytesReceived)));

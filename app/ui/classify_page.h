@@ -106,6 +106,8 @@ class ClassifyPage : public QWidget {
   ElidedLabel* m_class = nullptr;
   QLabel* m_classPercent = nullptr;
   ScoreBars* m_bars = nullptr;
+  QWidget* m_doubt = nullptr;
+  QLabel* m_doubtText = nullptr;
   QWidget* m_insecure = nullptr;
   ElidedLabel* m_online = nullptr;
   ElidedLabel* m_offline = nullptr;

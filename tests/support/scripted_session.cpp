@@ -53,8 +53,9 @@ void ScriptedSession::playRounds(int to, int rounds) {
   }
 }
 
-void ScriptedSession::finish(const QString& label) {
+void ScriptedSession::finish(const QString& label, const QString& warning) {
   client::ClassificationResult result;
+  result.warning = warning;
   result.id = lastId;
   result.imageName = names.isEmpty() ? QString() : names.last();
   result.top = {{label, 0.9234}};

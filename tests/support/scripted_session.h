@@ -50,7 +50,7 @@ class ScriptedSession : public client::SessionModel {
   /// Plays rounds 1..`to` of `rounds` of the newest image.
   void playRounds(int to, int rounds = 8);
   /// The newest image's result; `label` first.
-  void finish(const QString& label = QStringLiteral("cat"));
+  void finish(const QString& label = QStringLiteral("cat"), const QString& warning = {});
   static QString fingerprint(int seed);
 
   QVector<client::EngineAddress> connected;

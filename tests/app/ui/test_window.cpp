@@ -576,6 +576,16 @@ class Window : public QObject {
     QVERIFY(visibleText(page()).contains("Insecure session"));
   }
 
+  void anAnswerThatMayBeWrongSaysSo() {
+    ready();
+    classifyOne();
+    m_session->finish();
+    QVERIFY(!visibleText(page()).contains("may be wrong"));
+    classifyOne();
+    m_session->finish("cat", "the values left the range");
+    QVERIFY(visibleText(page()).contains("may be wrong: the values left the range"));
+  }
+
   void statusBar() {
     ready();
     classifyOne();
