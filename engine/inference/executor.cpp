@@ -107,8 +107,13 @@ OnlineCost onlineCost(const PublicModel& model) {
   cost.bytesToEngine = wireBytes(model.input.size());
   for (const Stage& stage : model.stages) {
     cost.multiplyAdds += kernels::multiplyAdds(stage);
-    cost.bytesToClient += wireBytes(stage.output.size());
-    if (stage.activation) cost.bytesToEngine += wireBytes(stage.output.size());
+    const std::uint64_t n = stage.output.size();
+    if (stage.activation) {
+      cost.bytesToClient += wireBytes(HoneyBadger::cost(n).bytesToClient / 8);  // the opening
+      cost.bytesToEngine += wireBytes(n);                                       // y0 - r
+    } else {
+      cost.bytesToClient += wireBytes(n);
+    }
   }
   return cost;
 }
