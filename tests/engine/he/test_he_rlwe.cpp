@@ -1,0 +1,207 @@
+// Parameters, samplers, encryption and replies: correctness against the definition, and bytes.
+#include <QTest>
+
+#include "engine/he/rlwe.h"
+#include "engine/he/wire.h"
+#include "tests/support/random_words.h"
+
+using namespace pillarbox;
+
+namespace {
+
+std::shared_ptr<const he::Parameters> linearParameters() {
+  return he::Parameters::create({8192, {46, 46, 46}, {46}, {37, 37}, {}}).value();
+}
+
+/// Product in Z_2^64[X]/(X^n + 1) with a sparse right side of (exponent, value).
+std::vector<std::uint64_t> sparseProduct(
+    const std::vector<std::uint64_t>& x,
+    const std::vector<std::pair<std::size_t, std::int64_t>>& sparse) {
+  std::vector<std::uint64_t> out(x.size(), 0);
+  for (const auto& [exponent, value] : sparse) {
+    for (std::size_t i = 0; i < x.size(); ++i) {
+      const std::uint64_t term = x[i] * static_cast<std::uint64_t>(value);
+      const std::size_t at = i + exponent;
+      out[at % x.size()] += at < x.size() ? term : 0 - term;
+    }
+  }
+  return out;
+}
+
+}  // namespace
+
+class TestHeRlwe : public QObject {
+  Q_OBJECT
+
+ private:
+  testing::RandomWords m_data;
+
+ private Q_SLOTS:
+  void unsafeParametersAreRefused() {
+    const std::pair<std::uint32_t, std::uint32_t> bounds[] = {
+        {1024, 27}, {2048, 54}, {4096, 109}, {8192, 218}, {16384, 438}, {32768, 881}};
+    for (const auto& [degree, bound] : bounds) {
+      QCOMPARE(he::Parameters::securityBound(degree), bound);
+      he::ParameterShape shape{degree, {}, {}, {27}, {}};
+      std::uint32_t left = bound;
+      for (; left >= 70; left -= 50) shape.ciphertextBits.push_back(50);
+      for (; left > 50; left -= 25) shape.specialBits.push_back(25);
+      shape.ciphertextBits.push_back(left);
+      const auto largest = he::Parameters::create(shape);
+      QVERIFY2(largest.ok(), largest.ok() ? "" : largest.error().message.c_str());
+      QVERIFY((*largest)->full().bits() <= bound && (*largest)->full().bits() > bound - 0.01);
+      ++shape.ciphertextBits.back();
+      const auto refused = he::Parameters::create(shape);
+      QVERIFY(!refused.ok() && refused.error().code == ErrorCode::InvalidArgument);
+    }
+    const he::ParameterShape bad[] = {{8191, {46}, {}, {37}, {}},
+                                      {512, {20}, {}, {20}, {}},
+                                      {65536, {46}, {}, {37}, {}},
+                                      {8192, {}, {46}, {37}, {}},
+                                      {8192, {46}, {}, {}, {}},
+                                      {8192, {51}, {}, {37}, {}},
+                                      {8192, {19}, {}, {37}, {}},
+                                      {8192, {46}, {}, {37}, {0}},
+                                      {32768, {46}, {}, {20, 20, 20, 20, 20, 20, 20, 20, 20}, {}},
+                                      {8192, {46}, {}, std::vector<std::uint32_t>(25, 40), {}}};
+    for (const auto& shape : bad) QVERIFY(!he::Parameters::create(shape).ok());
+  }
+
+  void replyHoldsTheSum_data() {
+    QTest::addColumn<bool>("large");
+    QTest::newRow("n = 8192") << false;
+    QTest::newRow("n = 16384") << true;
+  }
+  /// The whole way: encrypt, serialise, parse, multiply, reply, serialise, parse, decrypt.
+  void replyHoldsTheSum() {
+    QFETCH(bool, large);
+    const auto shared =
+        large ? he::Parameters::create({16384, {50, 50, 50}, {}, {40, 40}, {}}).value()
+              : linearParameters();
+    const he::Parameters& p = *shared;
+    const std::size_t n = p.degree();
+    he::Sampler client = he::Sampler::fresh().value(), engine = he::Sampler::fresh().value();
+    const he::SecretKey secret = he::SecretKey::generate(p, client);
+    const auto keyBytes = he::serialize(p, he::makePublicKey(p, secret, client));
+    QCOMPARE(keyBytes.size(), he::publicKeyBytes(p));
+    const he::PublicKey key = he::parsePublicKey(p, keyBytes).value();
+    const he::Word64 words(p.q()), returnWords(p.returned());
+
+    std::vector<std::uint64_t> expected(n, 0);
+    std::vector<he::Ciphertext> ciphertexts;
+    std::vector<he::Poly> factors;
+    for (int k = 0; k < 3; ++k) {
+      const auto x = m_data.words(n);
+      const auto bytes = he::serialize(p, he::encrypt(p, secret, words.encode(x), client));
+      QCOMPARE(bytes.size(), he::seededCiphertextBytes(p));
+      ciphertexts.push_back(he::expand(p, he::parseSeededCiphertext(p, bytes).value()));
+      std::vector<std::int64_t> factor(n, 0);
+      std::vector<std::pair<std::size_t, std::int64_t>> sparse;
+      for (int j = 0; j < 20; ++j) {
+        const std::size_t at = m_data.word() % n;
+        if (factor[at] != 0) continue;
+        factor[at] = static_cast<std::int64_t>(m_data.word() % 65536) - 32768;
+        sparse.emplace_back(at, factor[at]);
+      }
+      factors.push_back(he::makeFactor(p, factor));
+      const auto product = sparseProduct(x, sparse);
+      for (std::size_t i = 0; i < n; ++i) expected[i] += product[i];
+    }
+    const he::Ciphertext* left[] = {&ciphertexts[0], &ciphertexts[1], &ciphertexts[2]};
+    const he::Poly* right[] = {&factors[0], &factors[1], &factors[2]};
+    const he::Ciphertext sum = he::multiplyAccumulate(p, left, right);
+
+    const auto mask = m_data.words(n);
+    std::vector<std::uint32_t> wanted;
+    for (std::uint32_t i = 0; i < n; ++i) {
+      if (m_data.word() % 3 == 0) wanted.push_back(i);
+    }
+    const auto bytes =
+        he::serialize(p, he::reply(p, key, sum, words.encode(mask), 72, wanted, engine));
+    QCOMPARE(bytes.size(), he::replyBytes(p, wanted.size()));
+    const he::Poly phase =
+        he::decrypt(p, secret, he::parseReply(p, wanted.size(), bytes).value(), wanted);
+    std::vector<std::uint64_t> got(wanted.size());
+    returnWords.decode(phase, wanted, got);
+    for (std::size_t k = 0; k < wanted.size(); ++k) {
+      QCOMPARE(got[k], expected[wanted[k]] + mask[wanted[k]]);
+    }
+  }
+
+  void samplersHaveTheirDistributions() {
+    const auto shared = linearParameters();
+    const he::Basis& q = shared->q();
+    he::Sampler sampler = he::Sampler::fresh().value();
+    const auto centred = [&](const he::Poly& x, std::size_t limb, std::size_t i) {
+      const auto value = static_cast<std::int64_t>(x.limb(limb)[i]);
+      const auto modulus = static_cast<std::int64_t>(q.modulus(limb).value());
+      return value > modulus / 2 ? value - modulus : value;
+    };
+    const auto n = static_cast<double>(q.degree());
+    double counts[3] = {}, square = 0, mean = 0;
+    const he::Poly s = sampler.ternary(q), e = sampler.error(q);
+    for (std::size_t i = 0; i < q.degree(); ++i) {
+      const std::int64_t value = centred(s, 0, i), error = centred(e, 0, i);
+      QVERIFY(value >= -1 && value <= 1 && std::abs(error) <= he::kErrorBound);
+      for (std::size_t limb = 1; limb < q.count(); ++limb) {
+        QCOMPARE(centred(s, limb, i), value);
+        QCOMPARE(centred(e, limb, i), error);
+      }
+      ++counts[value + 1];
+      mean += static_cast<double>(error);
+      square += static_cast<double>(error * error);
+    }
+    for (const double count : counts) QVERIFY(std::abs(count - n / 3) < 7 * std::sqrt(n * 2 / 9));
+    QVERIFY(std::abs(mean / n) < 7 * he::kErrorDeviation / std::sqrt(n));
+    QVERIFY(std::abs(square / n - 10.5) < 7 * 10.5 * std::sqrt(2 / n));
+
+    for (const std::uint32_t bits : {1U, 40U, 48U, 49U, 72U, 100U}) {
+      const he::Poly flood = sampler.flooding(q, bits);
+      // As integers: lifted from the first three primes (138 bits) to 128 bits.
+      const U128 q0 = q.modulus(0).value(), q1 = q.modulus(1).value(), q01 = q0 * q1;
+      const he::Modulus& second = q.modulus(1);
+      const std::uint64_t inverse = second.inverse(second.reduce(q0));
+      const U128 offset = U128{1} << (bits - 1);
+      std::size_t high = 0;
+      for (std::size_t i = 0; bits <= 90 && i < q.degree(); ++i) {
+        const std::uint64_t x0 = flood.limb(0)[i];
+        const std::uint64_t digit =
+            second.multiply(second.subtract(flood.limb(1)[i], second.reduce(x0)), inverse);
+        const U128 shifted = (U128{x0} + q0 * digit + offset) % q01;
+        QVERIFY(shifted < offset * 2);
+        high += shifted >= offset ? 1 : 0;
+      }
+      if (bits <= 90) {
+        QVERIFY(std::abs(static_cast<double>(high) - n / 2) < 7 * std::sqrt(n / 4));
+      }
+    }
+    QVERIFY_EXCEPTION_THROWN(sampler.flooding(q, 0), std::logic_error);
+    QVERIFY_EXCEPTION_THROWN(sampler.flooding(q, 1001), std::logic_error);
+
+    // A public polynomial: the same from the same seed, other streams differ, all below the prime.
+    he::PrimeSource source(32);
+    const he::Basis small = he::Basis::ofBits(source, 32, 20);
+    const random::Seed seed = sampler.seed();
+    const he::Poly a = he::expandUniform(q, seed);
+    QVERIFY(std::ranges::equal(a.words(), he::expandUniform(q, seed).words()));
+    QVERIFY(!std::ranges::equal(a.words(), he::expandUniform(q, seed, 1).words()));
+    for (std::size_t i = 0; i < q.count(); ++i) {
+      for (std::size_t k = 0; k < q.degree(); ++k) QVERIFY(a.limb(i)[k] < q.modulus(i).value());
+    }
+  }
+
+  void parametersTravel() {
+    for (const he::ParameterShape& shape :
+         {he::ParameterShape{8192, {46, 46, 46}, {46}, {37, 37}, {}},
+          he::ParameterShape{32768, {50, 50, 50, 50}, {}, {40, 40, 40}, {30, 31}}}) {
+      const auto bytes = he::serialize(shape);
+      QVERIFY(bytes.size() <= he::kMaxParametersBytes);
+      const auto parsed = he::parseParameters(bytes);
+      QVERIFY(parsed.ok() && (*parsed)->shape() == shape);
+      QCOMPARE((*parsed)->id(), he::Parameters::create(shape).value()->id());
+    }
+  }
+};
+
+QTEST_GUILESS_MAIN(TestHeRlwe)
+#include "test_he_rlwe.moc"
