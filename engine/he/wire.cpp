@@ -8,11 +8,17 @@ namespace pillarbox::he {
 
 namespace {
 
-enum class Kind : std::uint8_t { Parameters = 1, SeededCiphertext = 2, PublicKey = 3, Reply = 4 };
+enum class Kind : std::uint8_t {
+  Parameters = 1,
+  SeededCiphertext = 2,
+  PublicKey = 3,
+  Reply = 4,
+  GaloisKey = 5
+};
 
 constexpr std::array<char, 4> kMagic{'P', 'B', 'H', 'E'};
 constexpr std::uint8_t kVersion = 1;
-constexpr std::size_t kSeedBytes = 32;
+constexpr std::size_t kSeedBytes = 32, kExponentBytes = 4;
 
 const char* nameOf(Kind kind) {
   switch (kind) {
@@ -24,6 +30,8 @@ const char* nameOf(Kind kind) {
       return "a public key";
     case Kind::Reply:
       return "a reply";
+    case Kind::GaloisKey:
+      return "a Galois key";
   }
   return "an object";
 }
@@ -177,6 +185,11 @@ std::size_t publicKeyBytes(const Parameters& parameters) {
   return seededCiphertextBytes(parameters);
 }
 
+std::size_t galoisKeyBytes(const Parameters& parameters) {
+  return kObjectHeaderBytes + kExponentBytes + kSeedBytes +
+         parameters.q().count() * packedBytes(parameters.full());
+}
+
 std::size_t replyBytes(const Parameters& parameters, std::size_t wanted) {
   std::size_t sum = kObjectHeaderBytes + packedBytes(parameters.returned());
   for (std::size_t i = 0; i < parameters.returned().count(); ++i) {
@@ -228,6 +241,21 @@ std::vector<std::byte> serialize(const Parameters& parameters, const PublicKey& 
   return serializeSeeded(Kind::PublicKey, parameters, key.seed, key.b);
 }
 
+std::vector<std::byte> serialize(const Parameters& parameters, const GaloisKey& key) {
+  const Basis& full = parameters.full();
+  std::vector<std::byte> out(galoisKeyBytes(parameters));
+  writeHeader(Kind::GaloisKey, parameters.id(), out);
+  std::span<std::byte> rest = std::span(out).subspan(kObjectHeaderBytes);
+  std::memcpy(rest.data(), &key.exponent, kExponentBytes);
+  std::memcpy(rest.data() + kExponentBytes, key.seed.bytes.data(), kSeedBytes);
+  rest = rest.subspan(kExponentBytes + kSeedBytes);
+  for (const Poly& b : key.b) {
+    packPoly(full, b, rest);
+    rest = rest.subspan(packedBytes(full));
+  }
+  return out;
+}
+
 std::vector<std::byte> serialize(const Parameters& parameters, const Reply& reply) {
   const Basis& returned = parameters.returned();
   const std::size_t wanted = reply.c0.size() / returned.count();
@@ -255,6 +283,30 @@ Result<PublicKey> parsePublicKey(const Parameters& parameters, std::span<const s
   PILLARBOX_TRY(parseSeeded(Kind::PublicKey, parameters, bytes, result.seed, result.b));
   result.a = expandUniform(parameters.q(), result.seed);
   return result;
+}
+
+Result<GaloisKey> parseGaloisKey(const Parameters& parameters, std::uint32_t exponent,
+                                 std::span<const std::byte> bytes) {
+  PILLARBOX_TRY(checkObject(Kind::GaloisKey, parameters, galoisKeyBytes(parameters), bytes));
+  const Basis& full = parameters.full();
+  std::span<const std::byte> rest = bytes.subspan(kObjectHeaderBytes);
+  GaloisKey key;
+  std::memcpy(&key.exponent, rest.data(), kExponentBytes);
+  if (key.exponent != exponent) {
+    return malformed(Kind::GaloisKey, "for exponent " + std::to_string(key.exponent) +
+                                          " instead of " + std::to_string(exponent));
+  }
+  std::memcpy(key.seed.bytes.data(), rest.data() + kExponentBytes, kSeedBytes);
+  rest = rest.subspan(kExponentBytes + kSeedBytes);
+  key.permutation = galoisPermutation(parameters.degree(), exponent);
+  for (std::size_t i = 0; i < parameters.q().count(); ++i) {
+    if (!unpackPoly(full, rest.first(packedBytes(full)), key.b.emplace_back())) {
+      return malformed(Kind::GaloisKey, "with a number outside its modulus");
+    }
+    rest = rest.subspan(packedBytes(full));
+    key.a.push_back(expandUniform(full, key.seed, i * full.count()));
+  }
+  return key;
 }
 
 Result<Reply> parseReply(const Parameters& parameters, std::size_t wanted,

@@ -15,7 +15,8 @@
 // has one encoding.
 //
 //   seeded ciphertext, public key   seed (32 bytes), c0 or b over Q
-//   reply                           c0 at the wanted coefficients, c1, over the return basis
+//   Galois key                      exponent (4 bytes, little-endian), seed, b_i over Q·P for each
+//   digit reply                           c0 at the wanted coefficients, c1, over the return basis
 //   parameters                      degree (4 bytes, little-endian), then four lists: one byte
 //                                   count, one byte for the bits of each prime
 #pragma once
@@ -25,7 +26,7 @@
 #include <string>
 #include <vector>
 
-#include "engine/he/rlwe.h"
+#include "engine/he/galois.h"
 
 namespace pillarbox::he {
 
@@ -34,6 +35,7 @@ inline constexpr std::size_t kObjectHeaderBytes = 16;
 /// Exact sizes, header included.
 std::size_t seededCiphertextBytes(const Parameters& parameters);
 std::size_t publicKeyBytes(const Parameters& parameters);
+std::size_t galoisKeyBytes(const Parameters& parameters);
 std::size_t replyBytes(const Parameters& parameters, std::size_t wanted);
 /// No valid parameters are longer.
 inline constexpr std::size_t kMaxParametersBytes = kObjectHeaderBytes + 4 + 4 * (1 + kMaxPrimes);
@@ -41,6 +43,7 @@ inline constexpr std::size_t kMaxParametersBytes = kObjectHeaderBytes + 4 + 4 * 
 std::vector<std::byte> serialize(const ParameterShape& shape);
 std::vector<std::byte> serialize(const Parameters& parameters, const SeededCiphertext& ciphertext);
 std::vector<std::byte> serialize(const Parameters& parameters, const PublicKey& key);
+std::vector<std::byte> serialize(const Parameters& parameters, const GaloisKey& key);
 std::vector<std::byte> serialize(const Parameters& parameters, const Reply& reply);
 
 /// Errors, of all of these: Format with a sentence that names the object and what is wrong with it
@@ -50,6 +53,9 @@ Result<std::shared_ptr<const Parameters>> parseParameters(std::span<const std::b
 Result<SeededCiphertext> parseSeededCiphertext(const Parameters& parameters,
                                                std::span<const std::byte> bytes);
 Result<PublicKey> parsePublicKey(const Parameters& parameters, std::span<const std::byte> bytes);
+/// @param exponent  the automorphism that is expected
+Result<GaloisKey> parseGaloisKey(const Parameters& parameters, std::uint32_t exponent,
+                                 std::span<const std::byte> bytes);
 /// @param wanted  how many coefficients of c0 it must hold
 Result<Reply> parseReply(const Parameters& parameters, std::size_t wanted,
                          std::span<const std::byte> bytes);

@@ -128,6 +128,57 @@ class TestHeRlwe : public QObject {
     }
   }
 
+  /// Against X → X^k on the coefficients; small error, and the sum of two hoisted ones.
+  void automorphismsPermute_data() {
+    QTest::addColumn<int>("special");
+    QTest::newRow("one special prime") << 1;
+    QTest::newRow("two special primes") << 2;
+  }
+  void automorphismsPermute() {
+    QFETCH(int, special);
+    const he::ParameterShape shape{
+        4096, {36}, std::vector<std::uint32_t>(static_cast<std::size_t>(special), 36), {37}, {}};
+    const auto shared = special == 1 ? linearParameters() : he::Parameters::create(shape).value();
+    const he::Parameters& p = *shared;
+    const std::size_t n = p.degree();
+    he::Sampler sampler = he::Sampler::fresh().value();
+    const he::SecretKey secret = he::SecretKey::generate(p, sampler);
+    const he::Poly message = he::expandUniform(p.q(), sampler.seed());
+    const he::Ciphertext ciphertext = he::expand(p, he::encrypt(p, secret, message, sampler));
+    const he::Digits digits = he::digitsOf(p, ciphertext.c1);
+    const auto last = static_cast<std::uint32_t>(2 * n - 1);
+    for (const std::uint32_t exponent : {3U, 5U, static_cast<std::uint32_t>(n + 1), last}) {
+      const he::GaloisKey made = he::makeGaloisKey(p, secret, exponent, sampler);
+      const auto bytes = he::serialize(p, made);
+      QCOMPARE(bytes.size(), he::galoisKeyBytes(p));
+      const he::GaloisKey key = he::parseGaloisKey(p, exponent, bytes).value();
+      const he::Ciphertext image = he::automorphism(p, key, ciphertext);
+      const he::Ciphertext hoisted = he::automorphism(p, key, ciphertext.c0, digits);
+      QVERIFY(std::ranges::equal(image.c0.words(), hoisted.c0.words()));
+      QVERIFY(std::ranges::equal(image.c1.words(), hoisted.c1.words()));
+      const he::Poly phase = he::decrypt(p, secret, image);
+      std::int64_t greatest = 0;
+      for (std::size_t i = 0; i < n; ++i) {
+        const std::size_t at = i * exponent % (2 * n);
+        std::int64_t noise = 0;
+        for (std::size_t limb = 0; limb < p.q().count(); ++limb) {
+          const he::Modulus& q = p.q().modulus(limb);
+          const std::uint64_t expected =
+              at < n ? message.limb(limb)[i] : q.negate(message.limb(limb)[i]);
+          const std::uint64_t off = q.subtract(phase.limb(limb)[at % n], expected);
+          const auto here = static_cast<std::int64_t>(off) -
+                            (off > q.value() / 2 ? static_cast<std::int64_t>(q.value()) : 0);
+          if (limb == 0) noise = here;
+          QCOMPARE(here, noise);  // the same small integer mod every prime
+        }
+        greatest = std::max(greatest, std::abs(noise));
+      }
+      QVERIFY2(greatest < 4000, qPrintable(QString::number(greatest)));
+    }
+    QVERIFY_EXCEPTION_THROWN(he::makeGaloisKey(p, secret, 4, sampler), std::logic_error);
+    QVERIFY_EXCEPTION_THROWN(he::makeGaloisKey(p, secret, last + 2, sampler), std::logic_error);
+  }
+
   void samplersHaveTheirDistributions() {
     const auto shared = linearParameters();
     const he::Basis& q = shared->q();
