@@ -382,6 +382,22 @@ ActivationStatistics measure(const torch::Tensor& input, double range) {
   return result;
 }
 
+void addHistogram(const torch::Tensor& input, double range, std::vector<std::uint64_t>& histogram) {
+  histogram.resize(kHistogramBins, 0);
+  const torch::Tensor x = dense(input.detach().to(torch::kCPU).to(torch::kFloat));
+  const float* in = x.data_ptr<float>();
+  const std::int64_t total = x.numel();
+  // A prime, so that the sample does not stay in a few channels or columns.
+  const std::int64_t step = total < 13 * 1000 ? 1 : 13;
+  const auto scale = static_cast<float>(kHistogramBins / (2 * kHistogramReach * range));
+  const float last = kHistogramBins - 1;
+  for (std::int64_t i = 0; i < total; i += step) {
+    const float bin = std::floor(in[i] * scale + kHistogramBins / 2.0F);
+    // A NaN fails both comparisons and lands in the last bin.
+    ++histogram[static_cast<std::size_t>(bin < 0 ? 0.0F : bin < last ? bin : last)];
+  }
+}
+
 ActivationOutput polyRelu(const torch::Tensor& x, const ActivationSettings& settings,
                           ActivationStatistics* statistics) {
   if (!x.is_cpu() || x.scalar_type() != torch::kFloat) {

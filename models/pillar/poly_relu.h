@@ -71,6 +71,14 @@ ActivationOutput polyReluReference(const torch::Tensor& x, const ActivationSetti
 /// Statistics of x alone. On the CPU one pass without temporaries.
 ActivationStatistics measure(const torch::Tensor& x, double range);
 
+inline constexpr std::size_t kHistogramBins = 60;
+inline constexpr double kHistogramReach = 1.5;  ///< times B
+
+/// Counts every sixteenth value of x, at least, into kHistogramBins equal bins over
+/// [-kHistogramReach * range, kHistogramReach * range]; what lies beyond (or is not a number) goes
+/// into the outermost ones. An empty histogram is sized first.
+void addHistogram(const torch::Tensor& x, double range, std::vector<std::uint64_t>& histogram);
+
 /// The penalty's exponent and coefficient in an epoch (counted from 0): in the first four they rise
 /// to their final values (4, 6, 8, 10 and a hundredth, a fiftieth, a tenth, a fifth).
 struct PenaltyStrength {

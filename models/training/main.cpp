@@ -1,7 +1,40 @@
 // pillarbox-train: trains polynomial networks and writes model files.
 //
 // Results go to stdout (one JSON object a line with --json), everything else to stderr. Exit codes:
-// 0 done, 1 failed, 2 wrong usage, 3 stopped by a signal (the run can be resumed).
+// 0 done, 1 failed, 2 wrong usage, 3 stopped on request (the run can be resumed).
+//
+// For programs that start it: `train` and `resume` with --json print events, each an object with
+// the key "event", flushed line by line. Ratios are 0 to 1; a number that is not finite is the
+// string "infinite".
+//
+//   data        train_images, test_images, classes (names), class_counts (training images of
+//               each), imbalance (the largest class over the smallest), skipped_files (a number),
+//               skipped (path and reason of the first hundred)
+//   start       of a new run: network, parameters, activations, multiply_adds, rounds, epochs,
+//               steps_per_epoch, range (B), train_images, test_images, mean, std, device, threads
+//   resume      instead of start where a checkpoint is continued: epoch, step, epochs,
+//               steps_per_epoch, range
+//   progress    twice a second at most: epoch (from 1), epochs, done (of the whole run), loss,
+//               accuracy (of the epoch so far), images_per_second, seconds_left
+//   epoch       epoch, loss, penalty, accuracy (training), images_per_second, seconds, last_batch
+//               (largest |x| by layer) and test: images, loss, accuracy, top5, lost_images and
+//               lost_ratio (without clipping), out_of_range, class_accuracy (null where a class has
+//               no test images), confusion ([true][answer]), layers: name, out_of_range, largest,
+//               histogram (counts of a sample of the inputs in 60 equal bins over [-1.5 B, 1.5 B];
+//               the outermost ones also hold what lies beyond)
+//   checkpoint  name ("last" or "best"), epoch (finished ones), step
+//   recovery    epoch, reason, rate_scale, resumed_epoch, resumed_step
+//   paused, continued, stopped      epoch, step
+//   finished    epochs, seconds, accuracy
+//   error       message; exit code 1 or 2 follows
+//
+// All but data, progress, checkpoint and error are in the run's log.jsonl too, with the time.
+//
+// With --control the process reads commands from stdin, one a line: "pause" (writes a checkpoint
+// and waits, computing nothing), "resume" and "stop" (writes a checkpoint and exits with 3). The
+// end of stdin means stop, so that a run does not outlive the program that looks after it. Signals
+// do the same anywhere: SIGUSR1 pauses, SIGUSR2 resumes, SIGINT and SIGTERM stop; a second one of
+// these exits at once, with what the last checkpoint holds. Training answers between two batches.
 #include <fcntl.h>
 #include <unistd.h>
 
@@ -36,12 +69,44 @@ namespace fs = std::filesystem;
 using nlohmann::json;
 
 std::atomic<bool> g_stop{false};
+std::atomic<bool> g_pause{false};
+bool g_json = false;
 
-void onSignal(int) {
-  if (g_stop.exchange(true)) std::_Exit(3);  // asked twice: do not even save
+void onSignal(int number) {
+  if (number == SIGUSR1) {
+    g_pause = true;
+  } else if (number == SIGUSR2) {
+    g_pause = false;
+  } else if (g_stop.exchange(true)) {
+    std::_Exit(3);  // asked twice: do not even save
+  }
+}
+
+// Reads commands from stdin until it ends. The thread is left behind when the process exits.
+void obeyStdin() {
+  std::thread([] {
+    for (std::string line; std::getline(std::cin, line);) {
+      if (line == "pause") {
+        g_pause = true;
+      } else if (line == "resume") {
+        g_pause = false;
+      } else if (line == "stop") {
+        break;
+      } else {
+        std::cerr << "pillarbox-train: unknown command \"" << line
+                  << "\"; known are pause, resume and stop\n";
+      }
+    }
+    g_stop = true;
+  }).detach();
+}
+
+void print(const json& value) {
+  std::cout << value.dump() << std::endl;
 }
 
 int fail(const Error& error) {
+  if (g_json) print({{"event", "error"}, {"message", error.message}});
   std::cerr << "pillarbox-train: " << error.message << "\n";
   return error.code == ErrorCode::InvalidArgument ? 2 : 1;
 }
@@ -85,10 +150,6 @@ class ProgressLine {
   std::chrono::steady_clock::time_point m_next;
 };
 
-void print(const json& value) {
-  std::cout << value.dump() << std::endl;
-}
-
 std::string percent(double ratio, int digits = 2) {
   char text[32];
   std::snprintf(text, sizeof text, "%.*f%%", digits, 100 * ratio);
@@ -131,6 +192,26 @@ Result<data::Dataset> readData(const std::vector<std::string>& paths, std::uint3
   return dataset;
 }
 
+void printData(const data::Dataset& dataset) {
+  std::vector<std::uint64_t> counts(dataset.classes.size(), 0);
+  for (const auto label : dataset.train.labels) ++counts[label];
+  const auto [least, most] = std::minmax_element(counts.begin(), counts.end());
+  json skipped = json::array();
+  for (const auto& file : dataset.skipped) {
+    if (skipped.size() < 100) skipped.push_back({{"path", file.path}, {"reason", file.reason}});
+  }
+  print(
+      {{"event", "data"},
+       {"train_images", dataset.train.count()},
+       {"test_images", dataset.test.count()},
+       {"classes", dataset.classes},
+       {"class_counts", counts},
+       {"imbalance", *least == 0 ? json("infinite")
+                                 : json(static_cast<double>(*most) / static_cast<double>(*least))},
+       {"skipped_files", dataset.skipped.size()},
+       {"skipped", skipped}});
+}
+
 // Holds a run folder's lock while training: two writers would mix their checkpoints.
 class RunLock {
  public:
@@ -153,21 +234,34 @@ class RunLock {
   int m_file;
 };
 
-int runTraining(RunFolder run, int stopAfter, bool asJson) {
+int runTraining(RunFolder run, int stopAfter, bool control) {
   const auto lock = RunLock::take(run.path());
   if (!lock.ok()) return fail(lock.error());
   const auto dataset = readData(run.config().data, run.config().imageSize, true);
   if (!dataset.ok()) return fail(dataset.error());
-  std::signal(SIGINT, onSignal);
-  std::signal(SIGTERM, onSignal);
+  if (g_json) printData(*dataset);
+  for (const int number : {SIGINT, SIGTERM, SIGUSR1, SIGUSR2}) std::signal(number, onSignal);
+  std::signal(SIGPIPE, SIG_IGN);  // who read the events is gone; the run's folder has them too
+  if (control) obeyStdin();
   ProgressLine line;
   TrainCallbacks callbacks;
   callbacks.stop = &g_stop;
+  callbacks.pause = &g_pause;
   callbacks.stopAfterEpoch = stopAfter;
-  callbacks.progress = [&](const Progress& p) { line.show(p); };
+  callbacks.progress = [&](const Progress& p) {
+    if (!g_json) return line.show(p);
+    print({{"event", "progress"},
+           {"epoch", p.epoch},
+           {"epochs", p.epochs},
+           {"done", p.done},
+           {"loss", p.loss},
+           {"accuracy", p.accuracy},
+           {"images_per_second", p.imagesPerSecond},
+           {"seconds_left", p.secondsLeft}});
+  };
   callbacks.event = [&](const json& event) {
     line.end();
-    if (asJson) return print(event);
+    if (g_json) return print(event);
     const std::string kind = event["event"];
     if (kind == "epoch") {
       std::cout << "epoch " << event["epoch"] << ": loss " << event["loss"].get<double>()
@@ -179,7 +273,9 @@ int runTraining(RunFolder run, int stopAfter, bool asJson) {
                 << event["reason"].get<std::string>() << "; the learning rate is now "
                 << event["rate_scale"] << " of the schedule's\n"
                 << std::flush;
-    } else if (kind == "end") {
+    } else if (kind == "paused" || kind == "continued") {
+      std::cerr << kind << "\n";
+    } else if (kind == "finished") {
       std::cout << "finished after " << duration(event["seconds"]) << ": test accuracy "
                 << percent(event["accuracy"]) << "\n"
                 << std::flush;
@@ -200,9 +296,10 @@ struct TrainArguments {
   std::string out;
   std::string activation = "polynomial";
   int stopAfter = 0;
+  bool control = false;
 };
 
-int trainCommand(TrainArguments& args, bool penaltyRangeGiven, bool imageSizeGiven, bool asJson) {
+int trainCommand(TrainArguments& args, bool penaltyRangeGiven, bool imageSizeGiven) {
   TrainingConfig& config = args.config;
   for (const auto& info : architectures::architectureList()) {
     if (info.name != config.network) continue;
@@ -223,13 +320,17 @@ int trainCommand(TrainArguments& args, bool penaltyRangeGiven, bool imageSizeGiv
   if (!architecture.ok()) return fail(architecture.error());
   auto run = RunFolder::create(args.out, config);
   if (!run.ok()) return fail(run.error());
-  return runTraining(std::move(run).value(), args.stopAfter, asJson);
+  return runTraining(std::move(run).value(), args.stopAfter, args.control);
 }
 
-int resumeCommand(const std::string& folder, int stopAfter, bool asJson) {
+int resumeCommand(const std::string& folder, const TrainArguments& args, int epochs) {
   auto run = RunFolder::open(folder);
   if (!run.ok()) return fail(run.error());
-  return runTraining(std::move(run).value(), stopAfter, asJson);
+  if (epochs > 0) {
+    const Status extended = run->setEpochs(epochs);
+    if (!extended.ok()) return fail(extended.error());
+  }
+  return runTraining(std::move(run).value(), args.stopAfter, args.control);
 }
 
 int evaluateCommand(const std::string& folder, const std::string& checkpoint,
@@ -477,6 +578,13 @@ int main(int argc, char** argv) {
   resume->add_option("RUN", folder, "Folder of the run")->required();
 
   resume->add_option("--stop-after", args.stopAfter, "Stop after this epoch");
+  int epochs = 0;
+  resume->add_option("--epochs", epochs,
+                     "A new total: extends or shortens the run and its learning-rate schedule");
+  for (auto* command : {train, resume}) {
+    command->add_flag("--control", args.control,
+                      "Obey lines on stdin: pause, resume, stop; its end means stop");
+  }
 
   std::string checkpoint = "last";
   std::vector<std::string> paths;
@@ -536,19 +644,22 @@ int main(int argc, char** argv) {
     return app.exit(e) == 0 ? 0 : 2;
   }
 
+  g_json = asJson;
   try {
-    if (*train)
-      return trainCommand(args, penaltyRange->count() > 0, imageSize->count() > 0, asJson);
-    if (*resume) return resumeCommand(folder, args.stopAfter, asJson);
+    if (*train) return trainCommand(args, penaltyRange->count() > 0, imageSize->count() > 0);
+    if (*resume) return resumeCommand(folder, args, epochs);
     if (*evaluation) return evaluateCommand(folder, checkpoint, paths, clip, asJson);
     if (*exporting) return exportCommand(exportArgs, asJson);
     if (*inspect) return inspectCommand(file, asJson);
     if (*fit) return fitCommand(fitArgs, asJson);
     if (*list) return listCommand(asJson);
   } catch (const c10::Error& e) {
-    std::cerr << "pillarbox-train: LibTorch failed: " << e.what_without_backtrace() << "\n";
+    return fail(
+        {ErrorCode::Internal, std::string("LibTorch failed: ") + e.what_without_backtrace()});
+  } catch (const std::bad_alloc&) {
+    return fail({ErrorCode::Exhausted, "There is not enough memory; try a smaller --batch."});
   } catch (const std::exception& e) {
-    std::cerr << "pillarbox-train: " << e.what() << "\n";
+    return fail({ErrorCode::Internal, e.what()});
   }
   return 1;
 }

@@ -20,6 +20,7 @@ void mergeLargest(const torch::Tensor& x, double range, std::vector<float>& larg
     largest[i] = std::max(largest[i], seen.largest);
     if (statistics) (*statistics)[layer].values.add(seen);
   }
+  if (statistics) pillar::addHistogram(x, range, (*statistics)[layer].histogram);
 }
 
 }  // namespace
@@ -71,7 +72,7 @@ void NetworkImpl::initialise() {
 std::vector<LayerStatistics> NetworkImpl::emptyStatistics() const {
   std::vector<LayerStatistics> result;
   for (const Layer& layer : m_architecture.layers) {
-    if (layer.kind == LayerKind::Activation) result.push_back({layer.name, {}});
+    if (layer.kind == LayerKind::Activation) result.push_back({layer.name, {}, {}});
   }
   return result;
 }

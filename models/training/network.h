@@ -22,6 +22,7 @@ enum class ActivationKind { Polynomial, Relu };
 struct LayerStatistics {
   std::string name;
   pillar::ActivationStatistics values;
+  std::vector<std::uint64_t> histogram;  ///< of a sample (pillar::addHistogram); where taken
 };
 
 /// How to run the network.

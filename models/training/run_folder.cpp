@@ -111,6 +111,15 @@ Result<RunFolder> RunFolder::open(const fs::path& path) {
   return RunFolder(path, std::move(config).value());
 }
 
+Status RunFolder::setEpochs(int epochs) {
+  TrainingConfig changed = m_config;
+  changed.epochs = epochs;
+  PILLARBOX_TRY(validate(changed));
+  PILLARBOX_TRY(writeFileAtomically(m_path / "config.json", toJson(changed).dump(2) + "\n"));
+  m_config = std::move(changed);
+  return {};
+}
+
 Status RunFolder::saveData(const DataFacts& facts, const std::vector<data::SkippedFile>& skipped) {
   const json stored = {{"classes", facts.classes},        {"mean", facts.normalisation.mean},
                        {"std", facts.normalisation.std},  {"train_images", facts.trainImages},

@@ -2,7 +2,7 @@
 //
 //   config.json      the settings (models/training/config.h)
 //   data.json        classes, normalisation and numbers of images, once the data has been read
-//   log.jsonl        one JSON object a line: "start", "epoch", "recovery", "end" events
+//   log.jsonl        one JSON object a line: events as main.cpp lists them
 //   last.pt          the newest checkpoint: network, moving average, optimiser, position
 //   best.pt          the same of the epoch with the best test accuracy
 //   skipped.txt      files that could not be used, with the reason
@@ -65,6 +65,10 @@ class RunFolder {
 
   const std::filesystem::path& path() const { return m_path; }
   const TrainingConfig& config() const { return m_config; }
+
+  /// Changes the length of the run, and with it the schedule of what is left.
+  /// Errors: InvalidArgument, Io.
+  Status setEpochs(int epochs);
 
   Status saveData(const DataFacts& facts, const std::vector<data::SkippedFile>& skipped);
   Result<DataFacts> loadData() const;

@@ -113,7 +113,8 @@ json toJson(const Evaluation& e) {
     const auto count = static_cast<double>(std::max<std::int64_t>(1, layer.values.count));
     layers.push_back({{"name", layer.name},
                       {"out_of_range", static_cast<double>(layer.values.outOfRange) / count},
-                      {"largest", number(layer.values.largest)}});
+                      {"largest", number(layer.values.largest)},
+                      {"histogram", layer.histogram}});
   }
   json perClass = json::array();
   for (std::size_t c = 0; c < e.confusion.size(); ++c) {
@@ -123,13 +124,22 @@ json toJson(const Evaluation& e) {
         total == 0 ? json()
                    : json(static_cast<double>(e.confusion[c][c]) / static_cast<double>(total)));
   }
-  return {{"images", e.images}, {"loss", number(e.loss)},     {"accuracy", e.accuracy},
-          {"top5", e.topFive},  {"lost_images", e.lost},      {"out_of_range", e.outOfRangeRatio()},
-          {"layers", layers},   {"class_accuracy", perClass}, {"confusion", e.confusion}};
+  return {{"images", e.images},
+          {"loss", number(e.loss)},
+          {"accuracy", e.accuracy},
+          {"top5", e.topFive},
+          {"lost_images", e.lost},
+          {"lost_ratio",
+           e.images == 0 ? 0.0 : static_cast<double>(e.lost) / static_cast<double>(e.images)},
+          {"out_of_range", e.outOfRangeRatio()},
+          {"layers", layers},
+          {"class_accuracy", perClass},
+          {"confusion", e.confusion}};
 }
 
 Evaluation evaluate(Network network, const data::ImageSet& images,
-                    const data::Normalisation& normalisation, bool clip) {
+                    const data::Normalisation& normalisation, bool clip,
+                    const std::atomic<bool>* stop) {
   const torch::NoGradGuard guard;
   const bool wasTraining = network->is_training();
   network->eval();
@@ -144,8 +154,10 @@ Evaluation evaluate(Network network, const data::ImageSet& images,
   result.confusion.assign(classes, std::vector<std::uint32_t>(classes, 0));
   std::uint64_t correct = 0, inTopFive = 0;
   double loss = 0;
-  for (std::size_t first = 0; first < images.count(); first += batch) {
+  std::size_t seen = 0;
+  for (std::size_t first = 0; first < images.count() && !(stop && stop->load()); first += batch) {
     const std::size_t n = std::min(batch, images.count() - first);
+    seen += n;
     const data::Batch part = data::gather(images, first, n, normalisation);
     std::vector<float> largest;
     ForwardOptions options;
@@ -179,8 +191,8 @@ Evaluation evaluate(Network network, const data::ImageSet& images,
       if (better < 5) ++inTopFive;
     }
   }
-  result.images = images.count();
-  const double count = std::max<double>(1, static_cast<double>(images.count()));
+  result.images = seen;
+  const double count = std::max<double>(1, static_cast<double>(seen));
   result.loss = loss / count;
   result.accuracy = static_cast<double>(correct) / count;
   result.topFive = static_cast<double>(inTopFive) / count;
@@ -259,10 +271,30 @@ Result<TrainOutcome> train(RunFolder& run, const data::Dataset& dataset,
     if (callbacks.event) callbacks.event(event);
     return run.log(event);
   };
+  const auto save = [&](const char* name) -> Status {
+    PILLARBOX_TRY(run.saveCheckpoint(name, parts));
+    if (callbacks.event) {
+      callbacks.event({{"event", "checkpoint"},
+                       {"name", name},
+                       {"epoch", state.epoch},
+                       {"step", state.stepInEpoch}});
+    }
+    return {};
+  };
+  const auto stopping = [&] { return callbacks.stop && callbacks.stop->load(); };
+  const auto position = [&](const char* event) -> json {
+    return {{"event", event}, {"epoch", state.epoch}, {"step", state.stepInEpoch}};
+  };
+  const auto batch = static_cast<std::size_t>(config.batch);
+  const auto steps = static_cast<std::int64_t>(dataset.train.count() / batch);
 
   if (run.hasCheckpoint("last")) {
     PILLARBOX_TRY(run.loadCheckpoint("last", parts));
-    PILLARBOX_TRY(emit({{"event", "resume"}, {"epoch", state.epoch}, {"step", state.stepInEpoch}}));
+    json event = position("resume");
+    event["epochs"] = config.epochs;
+    event["steps_per_epoch"] = steps;
+    event["range"] = config.range;
+    PILLARBOX_TRY(emit(std::move(event)));
   } else {
     if (!config.from.empty()) {
       PILLARBOX_TRY(startFrom(config.from, facts, parts));
@@ -270,8 +302,11 @@ Result<TrainOutcome> train(RunFolder& run, const data::Dataset& dataset,
       state = {};
     }
     const auto counts = architectures::countsOf(network->architecture());
-    PILLARBOX_TRY(run.saveCheckpoint("last", parts));
+    PILLARBOX_TRY(save("last"));
     PILLARBOX_TRY(emit({{"event", "start"},
+                        {"epochs", config.epochs},
+                        {"steps_per_epoch", steps},
+                        {"range", config.range},
                         {"network", config.network},
                         {"parameters", counts.parameters},
                         {"activations", counts.activations},
@@ -286,8 +321,6 @@ Result<TrainOutcome> train(RunFolder& run, const data::Dataset& dataset,
                         {"threads", at::get_num_threads()}}));
   }
 
-  const auto batch = static_cast<std::size_t>(config.batch);
-  const auto steps = static_cast<std::int64_t>(dataset.train.count() / batch);
   const double totalSteps = static_cast<double>(steps) * config.epochs;
   auto lastCheckpoint = Clock::now();
   auto lastProgress = Clock::time_point{};
@@ -352,7 +385,7 @@ Result<TrainOutcome> train(RunFolder& run, const data::Dataset& dataset,
       state.seconds += took;
       const double speed = static_cast<double>(batch) / std::max(took, 1e-6);
       rate = rate == 0 ? speed : 0.98 * rate + 0.02 * speed;
-      if (callbacks.progress && secondsSince(lastProgress) > 0.25) {
+      if (callbacks.progress && secondsSince(lastProgress) > 0.5) {
         lastProgress = mark;
         const double images = static_cast<double>(state.seen);
         const double left = totalSteps - static_cast<double>(step + 1);
@@ -360,14 +393,20 @@ Result<TrainOutcome> train(RunFolder& run, const data::Dataset& dataset,
                             state.lossSum / images, static_cast<double>(state.correct) / images,
                             rate, left * static_cast<double>(batch) / rate});
       }
-      const bool stopping = callbacks.stop && callbacks.stop->load();
-      if (stopping || secondsSince(lastCheckpoint) > 60 * config.checkpointMinutes) {
-        PILLARBOX_TRY(run.saveCheckpoint("last", parts));
+      const auto paused = [&] { return callbacks.pause && callbacks.pause->load(); };
+      const bool pausing = paused();
+      if (stopping() || pausing || secondsSince(lastCheckpoint) > 60 * config.checkpointMinutes) {
+        PILLARBOX_TRY(save("last"));
         lastCheckpoint = Clock::now();
       }
-      if (stopping) {
-        PILLARBOX_TRY(
-            emit({{"event", "stop"}, {"epoch", state.epoch}, {"step", state.stepInEpoch}}));
+      if (pausing) {
+        PILLARBOX_TRY(emit(position("paused")));
+        while (paused() && !stopping()) std::this_thread::sleep_for(std::chrono::milliseconds(50));
+        if (!stopping()) PILLARBOX_TRY(emit(position("continued")));
+        mark = Clock::now();
+      }
+      if (stopping()) {
+        PILLARBOX_TRY(emit(position("stopped")));
         return TrainOutcome::Stopped;
       }
     }
@@ -394,7 +433,13 @@ Result<TrainOutcome> train(RunFolder& run, const data::Dataset& dataset,
       continue;
     }
 
-    const Evaluation evaluation = evaluate(average, dataset.test, facts.normalisation, false);
+    const Evaluation evaluation =
+        evaluate(average, dataset.test, facts.normalisation, false, callbacks.stop);
+    if (evaluation.images < dataset.test.count()) {  // the evaluation is made up for at resumption
+      PILLARBOX_TRY(save("last"));
+      PILLARBOX_TRY(emit(position("stopped")));
+      return TrainOutcome::Stopped;
+    }
     state.seconds += secondsSince(mark);
     mark = Clock::now();
     const double images = static_cast<double>(std::max<std::uint64_t>(1, state.seen));
@@ -419,16 +464,16 @@ Result<TrainOutcome> train(RunFolder& run, const data::Dataset& dataset,
     recoveries = 0;
     const bool best = evaluation.accuracy > state.bestAccuracy;
     if (best) state.bestAccuracy = evaluation.accuracy;
-    PILLARBOX_TRY(run.saveCheckpoint("last", parts));
-    if (best) PILLARBOX_TRY(run.saveCheckpoint("best", parts));
+    PILLARBOX_TRY(save("last"));
+    if (best) PILLARBOX_TRY(save("best"));
     lastCheckpoint = Clock::now();
     PILLARBOX_TRY(emit(event));
     if (state.epoch == callbacks.stopAfterEpoch && state.epoch < config.epochs) {
-      PILLARBOX_TRY(emit({{"event", "stop"}, {"epoch", state.epoch}, {"step", 0}}));
+      PILLARBOX_TRY(emit(position("stopped")));
       return TrainOutcome::Stopped;
     }
   }
-  PILLARBOX_TRY(emit({{"event", "end"},
+  PILLARBOX_TRY(emit({{"event", "finished"},
                       {"epochs", state.epoch},
                       {"seconds", state.seconds},
                       {"accuracy", state.evaluation.value("accuracy", 0.0)}}));

@@ -40,8 +40,10 @@ struct Evaluation {
 nlohmann::json toJson(const Evaluation& evaluation);
 
 /// Evaluates in inference mode (running statistics); `clip` clamps activations' inputs to [-B, B].
+/// Ends early, with what was seen so far, when `*stop` is set.
 Evaluation evaluate(Network network, const data::ImageSet& images,
-                    const data::Normalisation& normalisation, bool clip);
+                    const data::Normalisation& normalisation, bool clip,
+                    const std::atomic<bool>* stop = nullptr);
 
 /// The device that a setting of "auto", "cpu" or "cuda" means here. Errors: Unsupported.
 Result<torch::Device> chooseDevice(const std::string& setting);
@@ -61,9 +63,11 @@ struct Progress {
 
 struct TrainCallbacks {
   std::function<void(const Progress&)> progress;
-  std::function<void(const nlohmann::json&)> event;  ///< what also goes to log.jsonl
-  int stopAfterEpoch = 0;                            ///< return after this epoch; 0: after the last
-  const std::atomic<bool>* stop = nullptr;           ///< set: write a checkpoint and return
+  /// What also goes to log.jsonl, and "checkpoint" events (see main.cpp).
+  std::function<void(const nlohmann::json&)> event;
+  int stopAfterEpoch = 0;                    ///< return after this epoch; 0: after the last
+  const std::atomic<bool>* stop = nullptr;   ///< set: write a checkpoint and return
+  const std::atomic<bool>* pause = nullptr;  ///< set: write a checkpoint and wait
 };
 
 enum class TrainOutcome { Finished, Stopped };

@@ -1,5 +1,6 @@
 // Whole runs on a small made-up data set: learning, stopping, killing, resuming, recovering, and
 // the command line around them.
+#include <poll.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -89,16 +90,19 @@ void learnsAndResumesExactly() {
   auto whole = RunFolder::create(folder.path() / "whole", config).value();
   std::vector<json> events;
   TrainCallbacks callbacks;
-  callbacks.event = [&](const json& event) { events.push_back(event); };
+  callbacks.event = [&](const json& event) {
+    if (event["event"] != "checkpoint") events.push_back(event);
+  };
   const auto outcome = train(whole, dataset, callbacks);
   EXPECT(outcome.ok() && *outcome == TrainOutcome::Finished);
-  EXPECT_EQUAL(events.size(), 6U);  // start, four epochs, end
+  EXPECT_EQUAL(events.size(), 6U);  // start, four epochs, finished
   const json& last = events[4];
   EXPECT_EQUAL(last["event"].get<std::string>(), "epoch");
   EXPECT(last["test"]["accuracy"].get<double>() > 0.9);
   EXPECT_EQUAL(last["test"]["images"].get<int>(), 60);
   EXPECT_EQUAL(last["test"]["lost_images"].get<int>(), 0);
   EXPECT_EQUAL(last["test"]["layers"].size(), 6U);
+  EXPECT_EQUAL(last["test"]["layers"][0]["histogram"].size(), 60U);
   EXPECT(last["loss"].get<double>() < events[1]["loss"].get<double>());
 
   // The same in pieces: stopped in the middle of the second epoch and of the third.
@@ -149,6 +153,7 @@ void reportsLostImages() {
   const auto open = evaluate(network, dataset.test, data::normalisationOf(dataset.train), false);
   EXPECT_EQUAL(open.lost, 60U);
   EXPECT(open.layers[0].values.largest > 7.5F);
+  EXPECT(open.layers[0].histogram.front() > 0 && open.layers[0].histogram.back() > 0);
   const json text = toJson(open);  // must not fail on infinities
   EXPECT(!text.dump().empty());
 }
@@ -254,6 +259,8 @@ void killedAndResumed() {
   std::istringstream lines(resumed.out);
   std::string line;
   std::getline(lines, line);
+  EXPECT_EQUAL(json::parse(line)["event"].get<std::string>(), "data");
+  std::getline(lines, line);
   const json first = json::parse(line);
   EXPECT_EQUAL(first["event"].get<std::string>(), "resume");
   EXPECT(first["epoch"].get<int>() >= 2);
@@ -274,6 +281,112 @@ void killedAndResumed() {
   }
   EXPECT_EQUAL(command({"inspect", file}).code, 0);
   EXPECT_EQUAL(command({"train", "--data", data, "--out", run}).code, 1);  // there is a run already
+}
+
+// A child with pipes at its stdin and stdout.
+class Controlled {
+ public:
+  explicit Controlled(const std::vector<std::string>& arguments) {
+    int in[2], out[2];
+    if (pipe(in) != 0 || pipe(out) != 0) throw std::runtime_error("no pipes");
+    m_child = fork();
+    if (m_child == 0) {
+      dup2(in[0], 0);
+      dup2(out[1], 1);
+      for (const int file : {in[0], in[1], out[0], out[1]}) close(file);
+      if (!std::freopen("/dev/null", "w", stderr)) _exit(9);
+      std::vector<char*> list{const_cast<char*>(PILLARBOX_TRAIN)};
+      for (const auto& a : arguments) list.push_back(const_cast<char*>(a.c_str()));
+      list.push_back(nullptr);
+      execv(PILLARBOX_TRAIN, list.data());
+      _exit(9);
+    }
+    close(in[0]);
+    close(out[1]);
+    m_to = in[1];
+    m_from = fdopen(out[0], "r");
+  }
+  ~Controlled() {
+    closeInput();
+    std::fclose(m_from);
+    if (m_child > 0) {
+      kill(m_child, SIGKILL);
+      waitpid(m_child, nullptr, 0);
+    }
+  }
+  void send(const std::string& line) {
+    EXPECT_EQUAL(write(m_to, line.data(), line.size()), static_cast<ssize_t>(line.size()));
+  }
+  void closeInput() {
+    if (m_to >= 0) close(m_to);
+    m_to = -1;
+  }
+  // The next event of a kind; a null one if the output ends before.
+  json waitFor(const std::string& kind) {
+    char* line = nullptr;
+    std::size_t size = 0;
+    json found;
+    while (found.is_null() && getline(&line, &size, m_from) > 0) {
+      const json event = json::parse(line);
+      if (event["event"] == kind) found = event;
+    }
+    std::free(line);
+    return found;
+  }
+  // Whether an event arrives within a while.
+  bool silent(int milliseconds) {
+    pollfd wait{fileno(m_from), POLLIN, 0};
+    return poll(&wait, 1, milliseconds) == 0;
+  }
+  int exitCode() {
+    int status = 0;
+    waitpid(m_child, &status, 0);
+    m_child = -1;
+    return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+  }
+  pid_t pid() const { return m_child; }
+
+ private:
+  pid_t m_child = -1;
+  int m_to = -1;
+  FILE* m_from = nullptr;
+};
+
+void controlled() {
+  TemporaryFolder folder;
+  writeData(folder.path() / "data");
+  const std::string data = (folder.path() / "data").string();
+  const std::string run = (folder.path() / "run").string();
+  Controlled child({"train", "--data", data, "--image-size", "8", "--batch", "20", "--epochs",
+                    "5000", "--threads", "1", "--out", run, "--json", "--control"});
+  const json counted = child.waitFor("data");
+  EXPECT_EQUAL(counted["class_counts"].size(), 3U);
+  EXPECT_EQUAL(counted["imbalance"].get<double>(), 1.0);
+  EXPECT_EQUAL(child.waitFor("start")["epochs"].get<int>(), 5000);
+  EXPECT(child.waitFor("progress")["seconds_left"].get<double>() > 0);
+  for (int how = 0; how < 2; ++how) {
+    how == 0 ? child.send("pause\n") : void(kill(child.pid(), SIGUSR1));
+    EXPECT(child.waitFor("paused").is_object());
+    EXPECT(child.silent(500));
+    how == 0 ? child.send("resume\n") : void(kill(child.pid(), SIGUSR2));
+    EXPECT(child.waitFor("continued").is_object());
+    EXPECT(child.waitFor("epoch")["test"]["layers"][0]["histogram"].size() == 60);
+  }
+  child.send("stop\n");
+  const json stopped = child.waitFor("stopped");
+  EXPECT(stopped.is_object());
+  EXPECT_EQUAL(child.exitCode(), 3);
+
+  Controlled again({"resume", run, "--epochs", "6000", "--json", "--control"});
+  const json resumed = again.waitFor("resume");
+  EXPECT(resumed["epoch"] == stopped["epoch"] && resumed["step"] == stopped["step"]);
+  EXPECT_EQUAL(resumed["epochs"].get<int>(), 6000);
+  again.closeInput();  // as when the program that started it has crashed
+  EXPECT(again.waitFor("stopped").is_object());
+  EXPECT_EQUAL(again.exitCode(), 3);
+
+  const auto refused = command({"resume", run + "-not-there", "--json"});
+  EXPECT_EQUAL(json::parse(refused.out)["event"].get<std::string>(), "error");
 }
 
 void commandLine() {
@@ -302,5 +415,6 @@ int main() {
                                {"recovers or explains", recoversOrExplains},
                                {"damage is rejected", rejectsDamage},
                                {"killed and resumed", killedAndResumed},
+                               {"paused, continued and stopped from outside", controlled},
                                {"command line", commandLine}});
 }
