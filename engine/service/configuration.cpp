@@ -120,6 +120,15 @@ Status checkListenAddress(const std::string& text) {
   return parsed.ok() ? Status() : Status(parsed.error());
 }
 
+Status checkMetricsAddress(const std::string& text) {
+  const auto parsed = net::parseEndpoint(text);
+  if (!parsed.ok()) return parsed.error();
+  if (isLoopback(parsed->host)) return {};
+  return Error{ErrorCode::InvalidArgument,
+               "metrics are served to this machine only, as they are neither encrypted nor "
+               "protected; use a loopback address, for example 127.0.0.1:9464"};
+}
+
 Status checkDealerAddress(const std::string& text) {
   const auto parsed = net::parseEndpoint(text, net::kDefaultDealerPort);
   if (!parsed.ok()) return parsed.error();
@@ -160,6 +169,7 @@ std::vector<Setting> EngineConfiguration::settings() {
   return {
       {"models", PathListTarget{&models}, {}},
       {"listen", &listen, checkListenAddress},
+      {"metrics", &metrics, checkMetricsAddress},
       {"state_dir", PathTarget{&stateDir}, {}},
       {"drain_seconds", IntegerTarget{&drainSeconds, 0, 3600}, {}},
       {"offline.mode", &offline, oneOf({"dealer", "first-party"})},
@@ -189,6 +199,7 @@ Status EngineConfiguration::validate() const {
     return Error{ErrorCode::InvalidArgument,
                  "no address is given; use --listen HOST:PORT, for example 127.0.0.1:7120"};
   }
+  if (!metrics.empty()) PILLARBOX_TRY(checkMetricsAddress(metrics));
   if (offline == "first-party") {
     if (!allowInsecureFirstParty) {
       return Error{ErrorCode::InvalidArgument,

@@ -55,6 +55,7 @@ std::vector<ConfigurationProblem> readConfiguration(const std::filesystem::path&
 struct EngineConfiguration {
   std::vector<std::string> models;
   std::string listen;
+  std::string metrics;  ///< where Prometheus finds this engine; empty: nowhere
   std::string offline = "dealer";
   std::string dealer;
   std::string dealerForClients;  ///< where clients find it; empty: at the same address

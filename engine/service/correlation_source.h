@@ -66,6 +66,8 @@ class CorrelationSource {
   /// Errors: Unreachable, Untrusted, Timeout where the dealer is away.
   virtual Result<std::unique_ptr<SessionCorrelations>> open(
       const Token& token, std::shared_ptr<const inference::EngineModel> model) = 0;
+  /// Whether sets can be made now, else why not. From any thread.
+  virtual Status ready() { return {}; }
   /// Fails every call that waits. From any thread.
   virtual void stop() noexcept {}
 };

@@ -352,6 +352,13 @@ Result<std::unique_ptr<SessionCorrelations>> DealerLink::open(
       *this, token, std::move(registration), std::move(contact), std::move(inbox)));
 }
 
+Status DealerLink::ready() {
+  const std::lock_guard lock(m_mutex);
+  if (m_channel) return {};
+  return Error{m_lastError.code,
+               "the dealer is not connected: " + std::string(toString(m_lastError.code))};
+}
+
 void DealerLink::closeSession(const Token& token) {
   std::shared_ptr<net::Channel> channel;
   {

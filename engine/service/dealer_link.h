@@ -43,6 +43,7 @@ class DealerLink : public CorrelationSource {
   offline::Mode mode() const override { return offline::Mode::Dealer; }
   Result<std::unique_ptr<SessionCorrelations>> open(
       const Token& token, std::shared_ptr<const inference::EngineModel> model) override;
+  Status ready() override;
   void stop() noexcept override;
 
  private:

@@ -1,5 +1,6 @@
 // pillarbox-engine: holds the models, classifies images without seeing them.
 
+#include <atomic>
 #include <chrono>
 #include <iostream>
 
@@ -14,6 +15,7 @@
 #include "engine/service/service_commands.h"
 #include "engine/service/session.h"
 #include "models/onnx_reader.h"
+#include "net/local_http.h"
 #include "net/message_io.h"
 
 namespace pillarbox::service {
@@ -24,7 +26,7 @@ constexpr char kProgram[] = "pillarbox-engine";
 struct Flags {
   std::string config;
   std::vector<std::string> models;
-  std::string listen, offline, dealer, trustDealer, stateDir, readyFile;
+  std::string listen, metrics, offline, dealer, trustDealer, stateDir, readyFile;
   bool trustDealerOnFirstUse = false;
   bool allowInsecureFirstParty = false;
 };
@@ -39,6 +41,7 @@ Status configure(const Flags& flags, EngineConfiguration& configuration) {
   }
   if (!flags.models.empty()) configuration.models = flags.models;
   if (!flags.listen.empty()) configuration.listen = flags.listen;
+  if (!flags.metrics.empty()) configuration.metrics = flags.metrics;
   if (!flags.offline.empty()) configuration.offline = flags.offline;
   if (!flags.dealer.empty()) configuration.dealer = flags.dealer;
   if (!flags.trustDealer.empty()) configuration.trustDealer = flags.trustDealer;
@@ -106,6 +109,28 @@ Result<std::unique_ptr<CorrelationSource>> makeSource(const EngineContext& conte
       std::make_unique<DealerLink>(std::move(options), context.models));
 }
 
+/// /healthz: the process answers. /readyz: clients would be served, correlations included.
+Result<std::unique_ptr<net::LocalHttp>> startMonitor(EngineContext& context,
+                                                     const std::atomic<bool>& stopping) {
+  PILLARBOX_ASSIGN(const net::Endpoint endpoint, net::parseEndpoint(context.configuration.metrics));
+  auto monitor = net::LocalHttp::start(
+      endpoint, [&context, &stopping](const std::string& path) -> net::HttpAnswer {
+        if (path == "/metrics") {
+          return {200, context.metrics.text(), "text/plain; version=0.0.4; charset=utf-8"};
+        }
+        if (path == "/healthz") return {200, "ok\n"};
+        if (path == "/readyz") {
+          if (stopping) return {503, "the engine is shutting down\n"};
+          const Status ready = context.correlations->ready();
+          return ready.ok() ? net::HttpAnswer{200, "ready\n"}
+                            : net::HttpAnswer{503, ready.error().message + "\n"};
+        }
+        return {404, "there are /metrics, /healthz and /readyz\n"};
+      });
+  if (monitor.ok()) logEvent(LogLevel::Info, "metrics", {{"address", (*monitor)->address()}});
+  return monitor;
+}
+
 Status serve(const Flags& flags) {
   EngineContext context;
   PILLARBOX_TRY(configure(flags, context.configuration));
@@ -134,14 +159,21 @@ Status serve(const Flags& flags) {
                        [&sessions](std::unique_ptr<net::TlsTransport> transport) {
                          sessions.add(std::move(transport));
                        },
-                       [](const std::string& peer, const Error& error) {
+                       [&context](const std::string& peer, const Error& error) {
+                         context.metrics.countFailure("handshake", error.code);
                          logError(LogLevel::Info, "handshake_failed", error, {{"peer", peer}});
                        }));
+  std::atomic<bool> stopping{false};
+  std::unique_ptr<net::LocalHttp> monitor;
+  if (!configuration.metrics.empty()) {
+    PILLARBOX_ASSIGN(monitor, startMonitor(context, stopping));
+  }
   PILLARBOX_TRY(announceReady(*listener, identity, flags.readyFile));
 
   const std::string signal = waitForStop();
   logEvent(LogLevel::Info, "stopping", {{"signal", signal}, {"sessions", sessions.running()}});
   notifySystemd("STOPPING=1");
+  stopping = true;
   listener->stop();
   sessions.shutDown(std::chrono::seconds(configuration.drainSeconds));
   context.correlations->stop();
@@ -160,6 +192,10 @@ int run(int argc, char** argv) {
   serveCommand.add_option("--model", flags.models, "Model file (ONNX); may be given several times")
       ->type_name("FILE.onnx");
   serveCommand.add_option("--listen", flags.listen, "Where to listen; port 0 picks a free one")
+      ->type_name("HOST:PORT");
+  serveCommand
+      .add_option("--metrics", flags.metrics,
+                  "Serve /metrics (Prometheus), /healthz and /readyz here; loopback only")
       ->type_name("HOST:PORT");
   serveCommand.add_option("--config", flags.config, "Configuration file; flags win over it")
       ->type_name("FILE.toml");

@@ -46,6 +46,7 @@ Session::~Session() = default;
 void Session::run() noexcept {
   const auto start = Clock::now();
   Status status;
+  m_context.metrics.sessionStarted();
   try {
     status = serve();
   } catch (const std::exception& exception) {
@@ -68,10 +69,19 @@ void Session::run() noexcept {
     }
     m_bank.clear();
     m_correlations.reset();
+    countTraffic(false);
+    if (!status.ok() && !left) m_context.metrics.countFailure("session", status.error().code);
     logEnd(status, secondsSince(start));
   } catch (...) {
     // Logging failed: there is nobody left to tell.
   }
+  m_context.metrics.sessionEnded();
+}
+
+void Session::countTraffic(bool online) {
+  const net::MeterReading now = m_channel.meter();
+  m_context.metrics.countTraffic(online, m_counted, now);
+  m_counted = now;
 }
 
 void Session::drain() noexcept {
@@ -114,7 +124,9 @@ Status Session::serve() {
     if (request.has_goodbye()) return {};
     PILLARBOX_TRY(enter(request.has_start_inference() ? Phase::Inference : Phase::Busy));
     m_channel.setTimeout(seconds(m_context.configuration.networkSeconds));
-    PILLARBOX_TRY(handle(request));
+    const Status handled = handle(request);
+    countTraffic(false);  // an inference has counted its own
+    PILLARBOX_TRY(handled);
   }
 }
 
@@ -173,6 +185,7 @@ Status Session::handle(const ToEngine& request) {
 Status Session::decline(const Error& error) {
   logError(LogLevel::Warning, "request_declined", error,
            {{"session", m_id}, {"peer", m_channel.peer()}});
+  m_context.metrics.countFailure("request", error.code);
   ToClient reply;
   *reply.mutable_declined() = net::declinedBy(error);
   return net::sendMessage(m_channel, reply);
@@ -246,7 +259,8 @@ Status Session::prepareSet(std::uint64_t index) {
   }
   const auto start = Clock::now();
   const Status status = m_correlations->prepare(m_channel, index);
-  m_offlineSeconds += secondsSince(start);
+  m_dealingSeconds = secondsSince(start);
+  m_offlineSeconds += m_dealingSeconds;
   if (!status.ok() && status.error().code == ErrorCode::Refused) return decline(status.error());
   return status;
 }
@@ -274,9 +288,12 @@ Status Session::receiveSet(std::uint64_t index) {
   PILLARBOX_ASSIGN(
       auto set, offline::assembleEngineSet(m_model->description(), index, *seed,
                                            [&reader](auto piece) { return reader.read(piece); }));
-  m_bank.emplace(index, Prepared{std::move(set), std::move(memory).value()});
+  m_bank.emplace(index, Prepared{std::move(set), std::move(memory).value(),
+                                 BankEntry(m_context.metrics, cost.engineMemoryBytes)});
   ++m_setsPrepared;
-  m_offlineSeconds += secondsSince(start);
+  const double elapsed = secondsSince(start);
+  m_offlineSeconds += elapsed;
+  m_context.metrics.countPreparation(std::exchange(m_dealingSeconds, 0) + elapsed);
   ToClient reply;
   reply.mutable_set_ready()->set_index(index);
   return net::sendMessage(m_channel, reply);
@@ -311,8 +328,15 @@ Status Session::infer(std::uint64_t index) {
       inference::runEngine(m_channel, *m_model, std::move(node.mapped().set), &m_inferenceMemory);
   const net::MeterReading after = m_channel.meter();
   const double elapsed = secondsSince(now);
+  const double waited = after.waitedSeconds - before.waitedSeconds;
   ++m_inferences;
   const std::uint32_t rounds = net::roundsBetween(before, after);
+  countTraffic(true);  // StartInference included, as the client counts it
+  if (status.ok()) {
+    m_context.metrics.countInference(rounds, elapsed, waited);
+  } else {
+    m_context.metrics.countFailure("inference", status.error().code);
+  }
   m_onlineRounds += rounds;
   m_onlineBytesSent += after.bytesSent - before.bytesSent;
   m_onlineBytesReceived += after.bytesReceived - before.bytesReceived;
@@ -325,7 +349,7 @@ Status Session::infer(std::uint64_t index) {
             {"bytes_sent", after.bytesSent - before.bytesSent},
             {"bytes_received", after.bytesReceived - before.bytesReceived},
             {"online_ms", elapsed * 1e3},
-            {"waited_ms", (after.waitedSeconds - before.waitedSeconds) * 1e3}});
+            {"waited_ms", waited * 1e3}});
   return status;
 }
 

@@ -17,6 +17,7 @@
 #include <memory>
 #include <mutex>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "engine/core/result.h"
@@ -24,6 +25,7 @@
 #include "engine/service/configuration.h"
 #include "engine/service/correlation_source.h"
 #include "engine/service/memory_budget.h"
+#include "engine/service/metrics.h"
 #include "net/channel.h"
 #include "net/messages.pb.h"
 
@@ -35,6 +37,7 @@ struct EngineContext {
   std::vector<std::shared_ptr<const inference::EngineModel>> models;
   std::unique_ptr<CorrelationSource> correlations;
   std::unique_ptr<MemoryBudget> setMemory;
+  Metrics metrics;
 };
 
 class Session {
@@ -57,9 +60,29 @@ class Session {
  private:
   enum class Phase { Idle, Busy, Inference, Ended };
 
+  /// Counts its set in the metrics for as long as it lies in the bank.
+  class BankEntry {
+   public:
+    BankEntry(Metrics& metrics, std::uint64_t bytes)
+        : m_metrics(&metrics), m_bytes(static_cast<std::int64_t>(bytes)) {
+      metrics.bankChanged(1, m_bytes);
+    }
+    BankEntry(BankEntry&& other) noexcept
+        : m_metrics(std::exchange(other.m_metrics, nullptr)), m_bytes(other.m_bytes) {}
+    BankEntry& operator=(BankEntry&&) = delete;
+    ~BankEntry() {
+      if (m_metrics != nullptr) m_metrics->bankChanged(-1, -m_bytes);
+    }
+
+   private:
+    Metrics* m_metrics;
+    std::int64_t m_bytes;
+  };
+
   struct Prepared {
     offline::EngineSet set;
     MemoryBudget::Reservation memory;
+    BankEntry counted;
   };
 
   Status serve();
@@ -77,6 +100,8 @@ class Session {
   /// Changes the phase; Cancelled if the engine is shutting down.
   Status enter(Phase phase);
   bool isDraining();
+  /// Adds the channel's traffic since the last call to the metrics.
+  void countTraffic(bool online);
   void logEnd(const Status& status, double seconds) const;
 
   EngineContext& m_context;
@@ -100,8 +125,10 @@ class Session {
   std::uint64_t m_uploadedIndex = 0;                           ///< last index that SetUpload named
   std::deque<std::chrono::steady_clock::time_point> m_recent;  ///< inferences of the last minute
 
+  net::MeterReading m_counted;  ///< what the metrics have of this channel's traffic
   std::uint64_t m_setsPrepared = 0;
   std::uint64_t m_inferences = 0;
+  double m_dealingSeconds = 0;  ///< PrepareSet of the set that is not uploaded yet
   std::uint64_t m_onlineRounds = 0;
   std::uint64_t m_onlineBytesSent = 0, m_onlineBytesReceived = 0;
   double m_offlineSeconds = 0, m_onlineSeconds = 0;

@@ -29,6 +29,7 @@ class TestConfiguration : public QObject {
     const std::string file = write(folder,
                                    "models = [\"a.onnx\", \"/opt/b.onnx\"]\n"
                                    "listen = \"[::1]:7000\"\n"
+                                   "metrics = \"[::1]:9464\"\n"
                                    "state_dir = \"state\"\n"
                                    "drain_seconds = 3\n"
                                    "[offline]\n"
@@ -56,6 +57,7 @@ class TestConfiguration : public QObject {
     QCOMPARE(configuration.models[1], std::string("/opt/b.onnx"));
     QCOMPARE(QString::fromStdString(configuration.stateDir), folder.filePath("state"));
     QCOMPARE(configuration.listen, std::string("[::1]:7000"));
+    QCOMPARE(configuration.metrics, std::string("[::1]:9464"));
     QCOMPARE(configuration.offline, std::string("first-party"));
     QCOMPARE(configuration.dealerForClients, std::string("dealer.example"));
     QVERIFY(configuration.allowInsecureFirstParty && configuration.trustDealerOnFirstUse);
@@ -137,6 +139,13 @@ class TestConfiguration : public QObject {
     QVERIFY(!refused.ok());
     QVERIFY(refused.error().message.find("--allow-insecure-first-party") != std::string::npos);
     configuration.allowInsecureFirstParty = true;
+    QVERIFY(configuration.validate().ok());
+    for (const char* reachable : {"0.0.0.0:9464", "*:9464", "192.0.2.7:9464", "engine.example:1"}) {
+      configuration.metrics = reachable;
+      QVERIFY(!configuration.validate().ok());
+      QVERIFY(configuration.validate().error().message.find("loopback") != std::string::npos);
+    }
+    configuration.metrics = "127.0.0.1:9464";
     QVERIFY(configuration.validate().ok());
   }
 

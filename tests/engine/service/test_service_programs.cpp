@@ -6,8 +6,11 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include <array>
 #include <random>
 
+#include <QJsonDocument>
+#include <QJsonObject>
 #include <QRegularExpression>
 #include <QTemporaryDir>
 #include <QtTest>
@@ -40,6 +43,16 @@ class Socket {
   void send(const QByteArray& bytes) {
     static_cast<void>(
         ::send(m_descriptor, bytes.data(), static_cast<std::size_t>(bytes.size()), MSG_NOSIGNAL));
+  }
+
+  /// Everything until the other side closes.
+  QByteArray rest() {
+    QByteArray all;
+    std::array<char, 4096> piece;
+    ssize_t n = 0;
+    while ((n = ::recv(m_descriptor, piece.data(), piece.size(), 0)) > 0)
+      all.append(piece.data(), n);
+    return all;
   }
 
  private:
@@ -200,6 +213,10 @@ class TestServicePrograms : public QObject {
     QTest::newRow("model is garbage")
         << "pillarbox-engine" << QStringList{"--model", "GARBAGE"} + listen + insecure
         << "garbage.onnx";
+    QTest::newRow("metrics for everybody")
+        << "pillarbox-engine"
+        << QStringList{"--model", "MODEL", "--metrics", "0.0.0.0:9464"} + listen + insecure
+        << "loopback";
     QTest::newRow("same model twice")
         << "pillarbox-engine"
         << QStringList{"--model", "MODEL", "--model", "MODEL"} + listen + insecure << "same";
@@ -330,6 +347,72 @@ class TestServicePrograms : public QObject {
     QVERIFY(!answer.ok());
     QCOMPARE(answer.error().code, ErrorCode::Version);
     QVERIFY(answer.error().message.find("version") != std::string::npos);
+  }
+
+  // The metrics agree with what the client was told, and tell when the dealer is away.
+  void metrics() {
+    ServiceRig rig;
+    QVERIFY(rig.startDealer());
+    QVERIFY2(rig.startEngine("127.0.0.1:0", {"--metrics", "127.0.0.1:0"}),
+             qPrintable(rig.engine.log()));
+    QString log;
+    QRegularExpressionMatch found;
+    QTRY_VERIFY(
+        (log += rig.engine.log(),
+         found = QRegularExpression("metrics.*address=\"?127\\.0\\.0\\.1:(\\d+)").match(log),
+         found.hasMatch()));
+    const auto port = static_cast<quint16>(found.captured(1).toUInt());
+    const auto get = [port](const QByteArray& path) {
+      Socket socket(port);
+      socket.send("GET " + path + " HTTP/1.1\r\n\r\n");
+      return socket.rest();
+    };
+    const auto value = [&get](const QByteArray& series) {
+      for (const QByteArray& line : get("/metrics").split('\n')) {
+        if (line.startsWith(series + ' ')) return line.mid(series.size() + 1).toDouble();
+      }
+      return -1.0;
+    };
+    QVERIFY(get("/healthz").contains(" 200 "));
+    QTRY_VERIFY(get("/readyz").contains(" 200 "));
+    QVERIFY(get("/").contains(" 404 "));
+    QCOMPARE(value("pillarbox_inferences_total"), 0.0);
+
+    const QString image = writeImage(rig.path("image.png"), 1);
+    const Ran ran =
+        runProgram("pillarbox-cli",
+                   {"classify", "--json", "--engine", rig.engine.address(), "--trust",
+                    rig.engine.fingerprint(), "--state-dir", rig.path("client"), image, image});
+    QVERIFY2(ran.exitCode == 0, qPrintable(ran.errors));
+    double sent = 0, received = 0, rounds = 0;
+    for (const QByteArray& line : ran.output.toUtf8().split('\n')) {
+      const QJsonObject result = QJsonDocument::fromJson(line).object();
+      sent += result["bytes_sent"].toDouble();
+      received += result["bytes_received"].toDouble();
+      rounds += result["rounds"].toDouble();
+    }
+    QTRY_COMPARE(value("pillarbox_sessions"), 0.0);
+    QCOMPARE(value("pillarbox_inferences_total"), 2.0);
+    QCOMPARE(value("pillarbox_rounds_total"), rounds);
+    QCOMPARE(value("pillarbox_bytes_total{phase=\"online\",direction=\"sent\"}"), received);
+    QCOMPARE(value("pillarbox_bytes_total{phase=\"online\",direction=\"received\"}"), sent);
+    QVERIFY(sent > 0 && received > 0);
+    QCOMPARE(value("pillarbox_phase_seconds_count{phase=\"online\"}"), 2.0);
+    QVERIFY(value("pillarbox_phase_seconds_sum{phase=\"online\"}") > 0);
+    QVERIFY(value("pillarbox_sets_prepared_total") >= 2.0);
+    QCOMPARE(value("pillarbox_correlation_sets"), 0.0);
+    QCOMPARE(value("pillarbox_correlation_bytes"), 0.0);
+    QCOMPARE(value("pillarbox_sessions_total"), 1.0);
+
+    {
+      Socket socket(rig.engine.port());
+      socket.send("GET / HTTP/1.1\r\n\r\n");
+    }
+    QTRY_VERIFY(get("/metrics").contains("pillarbox_failures_total{where=\"handshake\""));
+    rig.dealer.kill();
+    QTRY_VERIFY(get("/readyz").contains(" 503 "));
+    QVERIFY(get("/readyz").contains("dealer"));
+    QVERIFY(get("/healthz").contains(" 200 "));
   }
 
   void stopsOnSigterm() {
