@@ -47,6 +47,9 @@ struct Kernels {
               std::size_t count);
   void (*subtract)(const Modulus& q, const std::uint64_t* a, const std::uint64_t* b,
                    std::uint64_t* out, std::size_t count);
+  /// in[i] mod q for in[i] below 2q.
+  void (*reduceOnce)(const Modulus& q, const std::uint64_t* in, std::uint64_t* out,
+                     std::size_t count);
   /// out[i] = sum over k of a[k][i] * b[k][i] mod q, reduced once at the end (lazily); terms from
   /// 1 to kMaxTerms. out must not be an input unless terms is 1.
   void (*dot)(const Modulus& q, const std::uint64_t* const* a, const std::uint64_t* const* b,

@@ -3,6 +3,12 @@
 // is an integer below 2^52. The quotient is at most 1.7 q < 2^50.8 here and three roundings put c
 // off by at most 3 * 2^-53 * 2^50.8 < 0.7 beyond the half, so |r| < 1.2 q. Between the stages
 // values are signed and below 1.7 q; every stage reduces one operand to q / 2.
+//
+// Primes below 2^47 leave room to reduce less. With an operand of B q the quotient is below B 2^47,
+// its rounding errors below 3 * 2^-53 * B 2^47 and |r| < (0.5 + B / 21) q. Forward, nothing is
+// reduced: B grows by |r| / q a stage, from 1 to at most 14 after 16 stages, and 14 q < 2^51.
+// Inverse, of two stages at once only the sum of sums is reduced: operands of 2.7 q give sums of
+// 5.4 q, products of 0.8 q from them, a difference of sums of 10.8 q and its product of 1.1 q.
 #include <immintrin.h>
 
 #include "engine/he/cpu/kernels.h"
@@ -12,6 +18,8 @@
 namespace pillarbox::he::cpu {
 
 namespace {
+
+constexpr std::uint32_t kLazyBits = 47;
 
 using Real = __m256d;
 using Words = __m256i;
@@ -72,16 +80,23 @@ struct Pair {
   Real x, y;
 };
 
-/// Operands below 1.7 q in magnitude give results below 0.5 q + 1.2 q.
+/// Operands below 1.7 q in magnitude give results below 0.5 q + 1.2 q; lazily, see above.
+template <bool kLazy>
 PILLARBOX_AVX2 inline Pair forwardButterfly(const Field& f, Real x, Real y, Real w) {
-  x = f.reduce(x);
+  if constexpr (!kLazy) x = f.reduce(x);
   y = f.multiply(y, w);
   return {_mm256_add_pd(x, y), _mm256_sub_pd(x, y)};
 }
+template <bool kReduce>
 PILLARBOX_AVX2 inline Pair inverseButterfly(const Field& f, Real x, Real y, Real w) {
-  return {f.reduce(_mm256_add_pd(x, y)), f.multiply(_mm256_sub_pd(x, y), w)};
+  const Real sum = _mm256_add_pd(x, y);
+  return {kReduce ? f.reduce(sum) : sum, f.multiply(_mm256_sub_pd(x, y), w)};
 }
 
+/// One root in all lanes.
+PILLARBOX_AVX2 inline Real oneRoot(const std::uint64_t* p) {
+  return toReal(_mm256_set1_epi64x(static_cast<long long>(*p)));
+}
 /// The roots of two consecutive groups, each in two lanes.
 PILLARBOX_AVX2 inline Real twoRoots(const std::uint64_t* p) {
   return toReal(_mm256_permute4x64_epi64(
@@ -93,60 +108,103 @@ PILLARBOX_AVX2 inline Real fourRoots(const std::uint64_t* p) {
       _mm256_permute4x64_epi64(_mm256_loadu_si256(reinterpret_cast<const Words*>(p)), 0xD8));
 }
 
-PILLARBOX_AVX2 void forward(const NttTables& t, std::uint64_t* values) {
+template <bool kLazy>
+PILLARBOX_AVX2 void forwardStages(const NttTables& t, std::uint64_t* values) {
   const Field f(t.modulus);
   for (std::size_t j = 0; j < t.degree; j += 4) storeReal(values + j, loadWords(values + j));
   std::size_t m = 1, gap = t.degree / 2;
-  for (; gap >= 4; m *= 2, gap /= 2) {
+  for (; gap >= 8; m *= 4, gap /= 4) {  // two stages at once
+    const std::size_t half = gap / 2;
     for (std::size_t i = 0; i < m; ++i) {
-      const Real w = _mm256_set1_pd(static_cast<double>(t.roots[m + i]));
-      std::uint64_t* low = values + 2 * i * gap;
-      std::uint64_t* high = low + gap;
-      for (std::size_t j = 0; j < gap; j += 4) {
-        const Pair p = forwardButterfly(f, loadReal(low + j), loadReal(high + j), w);
-        storeReal(low + j, p.x);
-        storeReal(high + j, p.y);
+      const Real w = oneRoot(&t.roots[m + i]);
+      const Real w0 = oneRoot(&t.roots[2 * (m + i)]), w1 = oneRoot(&t.roots[2 * (m + i) + 1]);
+      std::uint64_t* at = values + 2 * i * gap;
+      for (std::size_t j = 0; j < half; j += 4, at += 4) {
+        const Pair a = forwardButterfly<kLazy>(f, loadReal(at), loadReal(at + gap), w);
+        const Pair b =
+            forwardButterfly<kLazy>(f, loadReal(at + half), loadReal(at + gap + half), w);
+        const Pair c = forwardButterfly<kLazy>(f, a.x, b.x, w0);
+        const Pair d = forwardButterfly<kLazy>(f, a.y, b.y, w1);
+        storeReal(at, c.x);
+        storeReal(at + half, c.y);
+        storeReal(at + gap, d.x);
+        storeReal(at + gap + half, d.y);
       }
+    }
+  }
+  if (gap == 4) {
+    for (std::size_t i = 0; i < m; ++i) {
+      std::uint64_t* at = values + 8 * i;
+      const Pair p =
+          forwardButterfly<kLazy>(f, loadReal(at), loadReal(at + 4), oneRoot(&t.roots[m + i]));
+      storeReal(at, p.x);
+      storeReal(at + 4, p.y);
     }
   }
   for (std::size_t block = 0; block < t.degree / 8; ++block) {
     std::uint64_t* at = values + 8 * block;
     const Real a = loadReal(at), b = loadReal(at + 4);
-    Pair p =
-        forwardButterfly(f, _mm256_permute2f128_pd(a, b, 0x20), _mm256_permute2f128_pd(a, b, 0x31),
-                         twoRoots(t.roots.data() + t.degree / 4 + 2 * block));
+    Pair p = forwardButterfly<kLazy>(f, _mm256_permute2f128_pd(a, b, 0x20),
+                                     _mm256_permute2f128_pd(a, b, 0x31),
+                                     twoRoots(t.roots.data() + t.degree / 4 + 2 * block));
     const Real c = _mm256_permute2f128_pd(p.x, p.y, 0x20);
     const Real d = _mm256_permute2f128_pd(p.x, p.y, 0x31);
-    p = forwardButterfly(f, _mm256_unpacklo_pd(c, d), _mm256_unpackhi_pd(c, d),
-                         fourRoots(t.roots.data() + t.degree / 2 + 4 * block));
+    p = forwardButterfly<kLazy>(f, _mm256_unpacklo_pd(c, d), _mm256_unpackhi_pd(c, d),
+                                fourRoots(t.roots.data() + t.degree / 2 + 4 * block));
     storeWords(at, f.canonical(_mm256_unpacklo_pd(p.x, p.y)));
     storeWords(at + 4, f.canonical(_mm256_unpackhi_pd(p.x, p.y)));
   }
 }
 
-PILLARBOX_AVX2 void inverse(const NttTables& t, std::uint64_t* values) {
+PILLARBOX_AVX2 void forward(const NttTables& t, std::uint64_t* values) {
+  if (t.modulus.bits() <= kLazyBits) {
+    forwardStages<true>(t, values);
+  } else {
+    forwardStages<false>(t, values);
+  }
+}
+
+template <bool kLazy>
+PILLARBOX_AVX2 void inverseStages(const NttTables& t, std::uint64_t* values) {
   const Field f(t.modulus);
   for (std::size_t block = 0; block < t.degree / 8; ++block) {
     std::uint64_t* at = values + 8 * block;
     const Real c = loadWords(at), d = loadWords(at + 4);
-    Pair p = inverseButterfly(f, _mm256_unpacklo_pd(c, d), _mm256_unpackhi_pd(c, d),
-                              fourRoots(t.inverseRoots.data() + t.degree / 2 + 4 * block));
+    Pair p = inverseButterfly<!kLazy>(f, _mm256_unpacklo_pd(c, d), _mm256_unpackhi_pd(c, d),
+                                      fourRoots(t.inverseRoots.data() + t.degree / 2 + 4 * block));
     const Real a = _mm256_unpacklo_pd(p.x, p.y), b = _mm256_unpackhi_pd(p.x, p.y);
-    p = inverseButterfly(f, _mm256_permute2f128_pd(a, b, 0x20), _mm256_permute2f128_pd(a, b, 0x31),
-                         twoRoots(t.inverseRoots.data() + t.degree / 4 + 2 * block));
+    p = inverseButterfly<true>(f, _mm256_permute2f128_pd(a, b, 0x20),
+                               _mm256_permute2f128_pd(a, b, 0x31),
+                               twoRoots(t.inverseRoots.data() + t.degree / 4 + 2 * block));
     storeReal(at, _mm256_permute2f128_pd(p.x, p.y, 0x20));
     storeReal(at + 4, _mm256_permute2f128_pd(p.x, p.y, 0x31));
   }
-  for (std::size_t gap = 4, m = t.degree / 8; m >= 1; gap *= 2, m /= 2) {
-    for (std::size_t i = 0; i < m; ++i) {
-      const Real w = _mm256_set1_pd(static_cast<double>(t.inverseRoots[m + i]));
-      std::uint64_t* low = values + 2 * i * gap;
-      std::uint64_t* high = low + gap;
-      for (std::size_t j = 0; j < gap; j += 4) {
-        const Pair p = inverseButterfly(f, loadReal(low + j), loadReal(high + j), w);
-        storeReal(low + j, p.x);
-        storeReal(high + j, p.y);
+  std::size_t gap = 4, m = t.degree / 8;
+  for (; m >= 2; gap *= 4, m /= 4) {  // two stages at once, gaps gap and 2 gap
+    for (std::size_t i = 0; i < m / 2; ++i) {
+      const Real w0 = oneRoot(&t.inverseRoots[m + 2 * i]);
+      const Real w1 = oneRoot(&t.inverseRoots[m + 2 * i + 1]);
+      const Real w = oneRoot(&t.inverseRoots[m / 2 + i]);
+      std::uint64_t* at = values + 4 * i * gap;
+      for (std::size_t j = 0; j < gap; j += 4, at += 4) {
+        const Pair a = inverseButterfly<!kLazy>(f, loadReal(at), loadReal(at + gap), w0);
+        const Pair b =
+            inverseButterfly<!kLazy>(f, loadReal(at + 2 * gap), loadReal(at + 3 * gap), w1);
+        const Pair c = inverseButterfly<true>(f, a.x, b.x, w);
+        const Pair d = inverseButterfly<!kLazy>(f, a.y, b.y, w);
+        storeReal(at, c.x);
+        storeReal(at + gap, d.x);
+        storeReal(at + 2 * gap, c.y);
+        storeReal(at + 3 * gap, d.y);
       }
+    }
+  }
+  if (m == 1) {
+    const Real w = oneRoot(&t.inverseRoots[1]);
+    for (std::size_t j = 0; j < gap; j += 4) {
+      const Pair p = inverseButterfly<true>(f, loadReal(values + j), loadReal(values + gap + j), w);
+      storeReal(values + j, p.x);
+      storeReal(values + gap + j, p.y);
     }
   }
   const Real w = _mm256_set1_pd(static_cast<double>(t.inverseDegree));
@@ -155,25 +213,74 @@ PILLARBOX_AVX2 void inverse(const NttTables& t, std::uint64_t* values) {
   }
 }
 
+PILLARBOX_AVX2 void inverse(const NttTables& t, std::uint64_t* values) {
+  if (t.modulus.bits() <= kLazyBits) {
+    inverseStages<true>(t, values);
+  } else {
+    inverseStages<false>(t, values);
+  }
+}
+
+PILLARBOX_AVX2 inline Words loadInteger(const std::uint64_t* p) {
+  return _mm256_loadu_si256(reinterpret_cast<const Words*>(p));
+}
+PILLARBOX_AVX2 inline void storeInteger(std::uint64_t* p, Words x) {
+  _mm256_storeu_si256(reinterpret_cast<Words*>(p), x);
+}
+/// x + q where x is negative, else x.
+PILLARBOX_AVX2 inline Words addIfNegative(Words x, Words q) {
+  return _mm256_add_epi64(x, _mm256_and_si256(q, _mm256_cmpgt_epi64(_mm256_setzero_si256(), x)));
+}
+
 PILLARBOX_AVX2 void add(const Modulus& q, const std::uint64_t* a, const std::uint64_t* b,
                         std::uint64_t* out, std::size_t count) {
-  const Field f(q);
+  const Words modulus = _mm256_set1_epi64x(static_cast<long long>(q.value()));
   for (std::size_t i = 0; i < count; i += 4) {
-    const Real sum = _mm256_add_pd(loadWords(a + i), loadWords(b + i));
-    storeWords(out + i,
-               _mm256_sub_pd(sum, _mm256_and_pd(f.q, _mm256_cmp_pd(sum, f.q, _CMP_GE_OQ))));
+    const Words sum = _mm256_add_epi64(loadInteger(a + i), loadInteger(b + i));
+    storeInteger(out + i, addIfNegative(_mm256_sub_epi64(sum, modulus), modulus));
   }
 }
 
 PILLARBOX_AVX2 void subtract(const Modulus& q, const std::uint64_t* a, const std::uint64_t* b,
                              std::uint64_t* out, std::size_t count) {
-  const Field f(q);
+  const Words modulus = _mm256_set1_epi64x(static_cast<long long>(q.value()));
   for (std::size_t i = 0; i < count; i += 4) {
-    const Real difference = _mm256_sub_pd(loadWords(a + i), loadWords(b + i));
-    storeWords(out + i,
-               _mm256_add_pd(
-                   difference,
-                   _mm256_and_pd(f.q, _mm256_cmp_pd(difference, _mm256_setzero_pd(), _CMP_LT_OQ))));
+    storeInteger(out + i,
+                 addIfNegative(_mm256_sub_epi64(loadInteger(a + i), loadInteger(b + i)), modulus));
+  }
+}
+
+PILLARBOX_AVX2 void reduceOnce(const Modulus& q, const std::uint64_t* in, std::uint64_t* out,
+                               std::size_t count) {
+  const Words modulus = _mm256_set1_epi64x(static_cast<long long>(q.value()));
+  for (std::size_t i = 0; i < count; i += 4) {
+    storeInteger(out + i, addIfNegative(_mm256_sub_epi64(loadInteger(in + i), modulus), modulus));
+  }
+}
+
+/// Sums of products, four terms at a time: 0.5 q + 4 * 1.2 q is below 2^53. The sums in progress
+/// are doubles in the words of `out`. term(k, i) is product number k at i, signed.
+template <typename Term>
+PILLARBOX_AVX2 inline void sumTerms(const Field& f, std::size_t terms, std::uint64_t* out,
+                                    std::size_t count, const Term& term) {
+  constexpr std::size_t kBlock = 1024;
+  for (std::size_t first = 0; first < count; first += kBlock) {
+    const std::size_t end = first + kBlock < count ? first + kBlock : count;
+    for (std::size_t k = 0; k < terms; k += 4) {
+      const std::size_t more = terms - k;
+      for (std::size_t i = first; i < end; i += 4) {
+        Real sum = term(k, i);
+        if (more > 1) sum = _mm256_add_pd(sum, term(k + 1, i));
+        if (more > 2) sum = _mm256_add_pd(sum, term(k + 2, i));
+        if (more > 3) sum = _mm256_add_pd(sum, term(k + 3, i));
+        if (k != 0) sum = _mm256_add_pd(sum, loadReal(out + i));
+        if (more > 4) {
+          storeReal(out + i, f.reduce(sum));
+        } else {
+          storeWords(out + i, f.canonical(sum));
+        }
+      }
+    }
   }
 }
 
@@ -181,35 +288,25 @@ PILLARBOX_AVX2 void dot(const Modulus& q, const std::uint64_t* const* a,
                         const std::uint64_t* const* b, std::size_t terms, std::uint64_t* out,
                         std::size_t count) {
   const Field f(q);
-  for (std::size_t i = 0; i < count; i += 4) {
-    Real sum = _mm256_setzero_pd();
-    for (std::size_t k = 0; k < terms; ++k) {
-      sum = f.reduce(_mm256_add_pd(sum, f.multiply(loadWords(a[k] + i), loadWords(b[k] + i))));
-    }
-    storeWords(out + i, f.canonical(sum));
-  }
+  sumTerms(f, terms, out, count, [&](std::size_t k, std::size_t i) PILLARBOX_AVX2 {
+    return f.multiply(loadWords(a[k] + i), loadWords(b[k] + i));
+  });
 }
 
+/// |a| * scalar / q stays below 2^50 as in a product of residues: a need not be reduced.
 PILLARBOX_AVX2 void combine(const Modulus& q, const std::uint64_t* const* a,
                             const std::uint64_t* scalars, std::size_t terms, std::uint64_t* out,
                             std::size_t count) {
   const Field f(q);
-  for (std::size_t i = 0; i < count; i += 4) {
-    Real sum = _mm256_setzero_pd();
-    for (std::size_t k = 0; k < terms; ++k) {
-      // Reduced first: |a| * scalar / q must stay a small quotient for primes far below 2^50.
-      const Real x = f.reduce(loadWords(a[k] + i));
-      const Real s = _mm256_set1_pd(static_cast<double>(scalars[k]));
-      sum = f.reduce(_mm256_add_pd(sum, f.multiply(x, s)));
-    }
-    storeWords(out + i, f.canonical(sum));
-  }
+  sumTerms(f, terms, out, count, [&](std::size_t k, std::size_t i) PILLARBOX_AVX2 {
+    return f.multiply(loadWords(a[k] + i), oneRoot(&scalars[k]));
+  });
 }
 
 }  // namespace
 
 const Kernels& avx2Kernels() {
-  static const Kernels kKernels{"avx2", forward, inverse, add, subtract, dot, combine};
+  static const Kernels kKernels{"avx2", forward, inverse, add, subtract, reduceOnce, dot, combine};
   return kKernels;
 }
 

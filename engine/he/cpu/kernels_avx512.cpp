@@ -169,6 +169,12 @@ PILLARBOX_AVX512 void subtract(const Modulus& q, const std::uint64_t* a, const s
   }
 }
 
+PILLARBOX_AVX512 void reduceOnce(const Modulus& q, const std::uint64_t* in, std::uint64_t* out,
+                                 std::size_t count) {
+  const Vector bound = set(q.value());
+  for (std::size_t i = 0; i < count; i += 8) store(out + i, fold(load(in + i), bound));
+}
+
 /// (high * 2^52 + low) mod q for any two 64-bit lanes below 2^64.
 struct Reducer {
   Vector q, q2, q4, one, oneShoup, two52, two52Shoup, two104, two104Shoup;
@@ -236,7 +242,8 @@ PILLARBOX_AVX512 void combine(const Modulus& q, const std::uint64_t* const* a,
 }  // namespace
 
 const Kernels& avx512Kernels() {
-  static const Kernels kKernels{"avx512", forward, inverse, add, subtract, dot, combine};
+  static const Kernels kKernels{"avx512", forward,    inverse, add,
+                                subtract, reduceOnce, dot,     combine};
   return kKernels;
 }
 

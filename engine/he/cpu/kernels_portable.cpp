@@ -65,6 +65,10 @@ void subtract(const Modulus& q, const std::uint64_t* a, const std::uint64_t* b, 
   for (std::size_t i = 0; i < count; ++i) out[i] = q.subtract(a[i], b[i]);
 }
 
+void reduceOnce(const Modulus& q, const std::uint64_t* in, std::uint64_t* out, std::size_t count) {
+  for (std::size_t i = 0; i < count; ++i) out[i] = fold(in[i], q.value());
+}
+
 void dot(const Modulus& q, const std::uint64_t* const* a, const std::uint64_t* const* b,
          std::size_t terms, std::uint64_t* out, std::size_t count) {
   for (std::size_t i = 0; i < count; ++i) {
@@ -86,7 +90,8 @@ void combine(const Modulus& q, const std::uint64_t* const* a, const std::uint64_
 }  // namespace
 
 const Kernels& portableKernels() {
-  static const Kernels kKernels{"portable", forward, inverse, add, subtract, dot, combine};
+  static const Kernels kKernels{"portable", forward,    inverse, add,
+                                subtract,   reduceOnce, dot,     combine};
   return kKernels;
 }
 

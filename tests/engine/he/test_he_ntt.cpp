@@ -131,7 +131,7 @@ class TestHeNtt : public QObject {
     const he::Kernels& reference = *available.front();
     for (const std::size_t n : {32U, 1024U, 8192U, 32768U}) {
       he::PrimeSource source(n);
-      for (const std::uint32_t bits : {20U, 37U, 46U, 49U, 50U}) {
+      for (const std::uint32_t bits : {20U, 37U, 46U, 47U, 48U, 50U}) {
         const he::Modulus q(source.next(bits));
         const he::Ntt ntt(n, q);
         for (int pattern = 0; pattern < 3; ++pattern) {
@@ -140,12 +140,15 @@ class TestHeNtt : public QObject {
           if (pattern == 2) std::fill(b.begin(), b.end(), q.value() - 1);
           auto wide = m_data.words(n);
           for (auto& value : wide) value &= (std::uint64_t{1} << 50) - 1;
+          const std::uint64_t *l0 = a.data(), *l1 = b.data();
           const std::uint64_t* left[] = {a.data(), b.data(), b.data()};
           const std::uint64_t* right[] = {b.data(), a.data(), b.data()};
           const std::uint64_t* wides[] = {wide.data(), a.data()};
+          const std::uint64_t* many[] = {l0, l1, l1, l0, l1, l1, l0, l0, l1};
+          const std::uint64_t* right9[] = {l0, l1, l0, l1, l1, l0, l1, l1, l0};
           const std::uint64_t scalars[] = {q.value() - 1, m_data.word() % q.value()};
           const auto run = [&](const he::Kernels& k) {
-            std::vector<std::vector<std::uint64_t>> results(6, std::vector<std::uint64_t>(n));
+            std::vector<std::vector<std::uint64_t>> results(8, std::vector<std::uint64_t>(n));
             results[0] = a;
             k.forward(ntt.tables(), results[0].data());
             results[1] = b;
@@ -154,6 +157,9 @@ class TestHeNtt : public QObject {
             k.subtract(q, a.data(), b.data(), results[3].data(), n);
             k.dot(q, left, right, 3, results[4].data(), n);
             k.combine(q, wides, scalars, 2, results[5].data(), n);
+            for (std::size_t i = 0; i < n; ++i) results[6][i] = a[i] + (i % 2) * q.value();
+            k.reduceOnce(q, results[6].data(), results[6].data(), n);
+            k.dot(q, many, right9, 9, results[7].data(), n);
             return results;
           };
           const auto expected = run(reference);
