@@ -51,38 +51,82 @@ GaloisKey makeGaloisKey(const Parameters& parameters, const SecretKey& key, std:
   for (std::size_t j = 0; j < full.count(); ++j) {
     permute(back, key.full().limb(j), target.limb(j));
   }
-  const std::vector<std::uint64_t> special = productMod(parameters.special(), q);
   for (std::size_t i = 0; i < q.count(); ++i) {
     const Poly& a = result.a.emplace_back(expandUniform(full, result.seed, i * full.count()));
     Poly& b = result.b.emplace_back(sampler.error(full));
+    scale(q, b, parameters.specialInverse());
     forward(full, b);
     subtractFrom(full, b, multiply(full, a, target));
-    // + P·g_i·s: only mod q_i.
-    Poly scaled(q.prefix(1));
-    const std::uint64_t* s = key.full().limb(i);
-    kernels().combine(q.modulus(i), &s, &special[i], 1, scaled.limb(0), n);
-    kernels().add(q.modulus(i), b.limb(i), scaled.limb(0), b.limb(i), n);
+    kernels().add(q.modulus(i), b.limb(i), key.full().limb(i), b.limb(i), n);
   }
   return result;
 }
 
-Digits digitsOf(const Parameters& parameters, const Poly& c1) {
+namespace {
+
+/// Coefficients below q_i as residues mod another prime, transformed.
+void liftDigit(const Modulus& from, const std::uint64_t* in, const Ntt& to, std::uint64_t* out) {
+  const Modulus& q = to.tables().modulus;
+  constexpr std::uint64_t kOne = 1;
+  if (from.value() <= 2 * q.value()) {
+    kernels().reduceOnce(q, in, out, to.tables().degree);
+  } else {
+    kernels().combine(q, &in, &kOne, 1, out, to.tables().degree);
+  }
+  to.forward(out);
+}
+
+/// digit(i, j): digit i over prime j of the full basis, transformed.
+template <typename Digit>
+Ciphertext switchKey(const Parameters& parameters, const GaloisKey& key, const Poly& c0,
+                     const Digit& digit) {
   const std::size_t n = parameters.degree();
   const Basis& full = parameters.full();
   const Basis& q = parameters.q();
-  constexpr std::uint64_t kOne = 1;
+  const Basis& special = parameters.special();
+  if (key.b.size() != q.count()) throw std::logic_error("a Galois key of other parameters");
+  Poly sums[] = {Poly(q), Poly(q)}, low[] = {Poly(special), Poly(special)};
+  std::vector<const std::uint64_t*> d(q.count()), k(q.count());
+  for (std::size_t j = 0; j < full.count(); ++j) {
+    for (std::size_t i = 0; i < q.count(); ++i) d[i] = digit(i, j);
+    for (std::size_t half = 0; half < 2; ++half) {
+      for (std::size_t i = 0; i < q.count(); ++i) {
+        k[i] = (half == 0 ? key.b : key.a)[i].limb(j);
+      }
+      std::uint64_t* out = j < q.count() ? sums[half].limb(j) : low[half].limb(j - q.count());
+      kernels().dot(full.modulus(j), d.data(), k.data(), d.size(), out, n);
+    }
+  }
+  Ciphertext result{Poly(q), Poly(q)};
+  for (std::size_t half = 0; half < 2; ++half) {
+    inverse(special, low[half]);
+    Poly rest = parameters.dropSpecial().apply(low[half]);
+    forward(q, rest);
+    addTo(q, rest, sums[half]);
+    if (half == 0) addTo(q, rest, c0);
+    for (std::size_t j = 0; j < q.count(); ++j) {
+      permute(key.permutation, rest.limb(j), (half == 0 ? result.c0 : result.c1).limb(j));
+    }
+  }
+  return result;
+}
+
+}  // namespace
+
+Digits digitsOf(const Parameters& parameters, const Poly& c1) {
+  const Basis& full = parameters.full();
+  const Basis& q = parameters.q();
+  Poly coefficients = c1;
+  inverse(q, coefficients);
   Digits digits;
-  SecureVector<std::uint64_t> coefficients(n);
   for (std::size_t i = 0; i < q.count(); ++i) {
     Poly& digit = digits.emplace_back(full);
-    std::copy_n(c1.limb(i), n, digit.limb(i));
-    std::copy_n(c1.limb(i), n, coefficients.data());
-    q.ntt(i).inverse(coefficients.data());
-    const std::uint64_t* in = coefficients.data();
     for (std::size_t j = 0; j < full.count(); ++j) {
-      if (j == i) continue;
-      kernels().combine(full.modulus(j), &in, &kOne, 1, digit.limb(j), n);
-      full.ntt(j).forward(digit.limb(j));
+      if (j == i) {
+        std::copy_n(c1.limb(i), full.degree(), digit.limb(i));
+      } else {
+        liftDigit(q.modulus(i), coefficients.limb(i), full.ntt(j), digit.limb(j));
+      }
     }
   }
   return digits;
@@ -90,47 +134,22 @@ Digits digitsOf(const Parameters& parameters, const Poly& c1) {
 
 Ciphertext automorphism(const Parameters& parameters, const GaloisKey& key,
                         const Ciphertext& ciphertext) {
-  return automorphism(parameters, key, ciphertext.c0, digitsOf(parameters, ciphertext.c1));
+  const Basis& q = parameters.q();
+  Poly coefficients = ciphertext.c1, scratch(q);
+  inverse(q, coefficients);
+  return switchKey(parameters, key, ciphertext.c0, [&](std::size_t i, std::size_t j) {
+    if (i == j) return ciphertext.c1.limb(i);
+    std::uint64_t* out = scratch.limb(i);
+    liftDigit(q.modulus(i), coefficients.limb(i), parameters.full().ntt(j), out);
+    return static_cast<const std::uint64_t*>(out);
+  });
 }
 
 Ciphertext automorphism(const Parameters& parameters, const GaloisKey& key, const Poly& c0,
                         const Digits& digits) {
-  const std::size_t n = parameters.degree();
-  const Basis& full = parameters.full();
-  const Basis& q = parameters.q();
-  const Basis& special = parameters.special();
-  if (digits.size() != q.count() || key.b.size() != q.count()) {
-    throw std::logic_error("a Galois key or digits of other parameters");
-  }
-  Ciphertext result{Poly(q), Poly(q)};
-  std::vector<const std::uint64_t*> d(digits.size()), k(digits.size());
-  for (Poly* out : {&result.c0, &result.c1}) {
-    const bool first = out == &result.c0;
-    const std::vector<Poly>& rows = first ? key.b : key.a;
-    Poly sum(full), low(special);
-    for (std::size_t j = 0; j < full.count(); ++j) {
-      for (std::size_t i = 0; i < digits.size(); ++i) {
-        d[i] = digits[i].limb(j);
-        k[i] = rows[i].limb(j);
-      }
-      std::uint64_t* place = j < q.count() ? sum.limb(j) : low.limb(j - q.count());
-      kernels().dot(full.modulus(j), d.data(), k.data(), d.size(), place, n);
-    }
-    // (sum − [sum]_P) / P, [sum]_P by coefficients.
-    inverse(special, low);
-    Poly remainder = parameters.specialToQ().apply(low);
-    forward(q, remainder);
-    for (std::size_t j = 0; j < q.count(); ++j) {
-      const Modulus& modulus = q.modulus(j);
-      std::uint64_t* x = sum.limb(j);
-      const std::uint64_t* in = x;
-      kernels().subtract(modulus, x, remainder.limb(j), x, n);
-      kernels().combine(modulus, &in, &parameters.specialInverse()[j], 1, x, n);
-      if (first) kernels().add(modulus, x, c0.limb(j), x, n);
-      permute(key.permutation, x, out->limb(j));
-    }
-  }
-  return result;
+  if (digits.size() != parameters.q().count()) throw std::logic_error("digits of other parameters");
+  return switchKey(parameters, key, c0,
+                   [&](std::size_t i, std::size_t j) { return digits[i].limb(j); });
 }
 
 }  // namespace pillarbox::he

@@ -6,12 +6,12 @@
 //
 // Key switching. c1 is split into digits, d_i = c1 mod q_i taken as integers below q_i, one for
 // each prime of Q, so that c1 = Σ d_i·g_i mod Q with g_i ≡ 1 mod q_i and 0 mod the others. The key
-// holds, for each digit, an encryption of P·g_i·s over Q·P under the *target* secret t =
-// τ_k^(−1)(s):
+// is, for each digit, an encryption of P·g_i·s over Q·P under the target secret t = τ_k^(−1)(s):
 //
 //   b_i + a_i·t = P·g_i·s + e_i,      so      (Σ d_i b_i) + (Σ d_i a_i)·t = P·c1·s + Σ d_i e_i.
 //
-// Dividing by P (rounded) leaves c1·s and an error of Σ d_i e_i / P. Adding c0 gives the same
+// Dividing by P (rounded) leaves c1·s and an error of Σ d_i e_i / P (the residues mod the primes of
+// Q are kept divided by P already; a_i/P is as uniform as a_i). Adding c0 gives the same
 // message under t, and τ_k of that the wanted ciphertext under s: the permutation comes last, on
 // two polynomials over Q, and the digits do not depend on k, so that several automorphisms of one
 // ciphertext share them (Digits).

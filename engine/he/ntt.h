@@ -50,6 +50,13 @@ struct Kernels {
   /// in[i] mod q for in[i] below 2q.
   void (*reduceOnce)(const Modulus& q, const std::uint64_t* in, std::uint64_t* out,
                      std::size_t count);
+  /// Integers above -q and below q as residues.
+  void (*fromSmall)(const Modulus& q, const std::int64_t* in, std::uint64_t* out,
+                    std::size_t count);
+  /// floor(1/2 + sum over k of a[k][i] * reciprocals[k]) in doubles, each product and sum rounded;
+  /// a[k][i] below 2^50, the result below 2^50.
+  void (*quotients)(const std::uint64_t* const* a, const double* reciprocals, std::size_t terms,
+                    std::uint64_t* out, std::size_t count);
   /// out[i] = sum over k of a[k][i] * b[k][i] mod q, reduced once at the end (lazily); terms from
   /// 1 to kMaxTerms. out must not be an input unless terms is 1.
   void (*dot)(const Modulus& q, const std::uint64_t* const* a, const std::uint64_t* const* b,

@@ -106,7 +106,7 @@ Parameters::Parameters(const ParameterShape& shape, Basis q, Basis special, Basi
       m_toReturned(BasisChange::rescaling(m_q, m_returned)),
       m_id(digestOf(shape.degree, {&m_q, &m_special, &m_returned, &m_plaintext})) {
   if (m_special.count() == 0) return;
-  m_specialToQ = BasisChange::lifting(m_special, m_q);
+  m_dropSpecial = BasisChange::dropping(m_special, m_q);
   m_specialInverse = productMod(m_special, m_q);
   for (std::size_t i = 0; i < m_q.count(); ++i) {
     m_specialInverse[i] = m_q.modulus(i).inverse(m_specialInverse[i]);

@@ -58,8 +58,8 @@ class Parameters {
   const Basis& plaintext() const { return m_plaintext; }
   /// From Q to the return basis.
   const BasisChange& toReturned() const { return m_toReturned; }
-  /// Of key switching: [x]_P over Q, and P^(-1) mod each prime of Q. Only where P has primes.
-  const BasisChange& specialToQ() const { return *m_specialToQ; }
+  /// Of key switching: the division by P, and P^(-1) mod each prime of Q. Only where P has primes.
+  const BasisChange& dropSpecial() const { return *m_dropSpecial; }
   const std::vector<std::uint64_t>& specialInverse() const { return m_specialInverse; }
   /// A digest of degree and primes: what objects on the wire name.
   const std::array<std::uint8_t, 8>& id() const { return m_id; }
@@ -72,7 +72,7 @@ class Parameters {
   ParameterShape m_shape;
   Basis m_q, m_special, m_full, m_returned, m_plaintext;
   BasisChange m_toReturned;
-  std::optional<BasisChange> m_specialToQ;
+  std::optional<BasisChange> m_dropSpecial;
   std::vector<std::uint64_t> m_specialInverse;
   std::array<std::uint8_t, 8> m_id{};
 };

@@ -60,6 +60,54 @@ bool Basis::operator==(const Basis& other) const {
   return true;
 }
 
+namespace {
+
+/// What a thread has released, newest last.
+struct PolyCache {
+  static constexpr std::size_t kMostBytes = std::size_t{8} << 20;
+  std::vector<std::pair<void*, std::size_t>> free;
+  std::size_t bytes = 0;
+  ~PolyCache();
+};
+
+constexpr std::align_val_t kPolyAlignment{SecureAllocator<std::uint64_t>::kAlignment};
+thread_local bool t_polyCacheGone = false;  // of the thread's last moments
+thread_local PolyCache t_polyCache;
+
+PolyCache::~PolyCache() {
+  for (const auto& [memory, size] : free) ::operator delete(memory, kPolyAlignment);
+  t_polyCacheGone = true;
+}
+
+}  // namespace
+
+void* takePolyMemory(std::size_t bytes) {
+  if (!t_polyCacheGone) {
+    auto& free = t_polyCache.free;
+    for (std::size_t i = free.size(); i-- > 0;) {
+      if (free[i].second != bytes) continue;
+      void* memory = free[i].first;
+      free.erase(free.begin() + static_cast<std::ptrdiff_t>(i));
+      t_polyCache.bytes -= bytes;
+      return memory;
+    }
+  }
+  return ::operator new(bytes, kPolyAlignment);
+}
+
+void releasePolyMemory(void* memory, std::size_t bytes) noexcept {
+  secureZero(memory, bytes);
+  if (!t_polyCacheGone && t_polyCache.bytes + bytes <= PolyCache::kMostBytes) {
+    try {
+      t_polyCache.free.emplace_back(memory, bytes);
+      t_polyCache.bytes += bytes;
+      return;
+    } catch (const std::bad_alloc&) {  // then it is simply freed
+    }
+  }
+  ::operator delete(memory, kPolyAlignment);
+}
+
 void Poly::setZero() {
   std::fill(m_words.begin(), m_words.end(), 0);
 }
@@ -103,10 +151,19 @@ void scale(const Basis& basis, Poly& x, std::span<const std::uint64_t> scalar) {
 
 Poly fromSigned(const Basis& basis, std::span<const std::int64_t> values) {
   Poly result(basis);
+  std::uint64_t magnitudes = 0;
+  for (const std::int64_t value : values) {
+    magnitudes |= static_cast<std::uint64_t>(value ^ (value >> 63));
+  }
   for (std::size_t i = 0; i < basis.count(); ++i) {
     const Modulus& q = basis.modulus(i);
     std::uint64_t* out = result.limb(i);
-    for (std::size_t n = 0; n < values.size(); ++n) out[n] = q.fromSigned(values[n]);
+    std::size_t n = 0;
+    if (magnitudes >> (q.bits() - 1) == 0) {  // -x <= 2^(bits - 1) < q
+      n = values.size() / 16 * 16;
+      kernels().fromSmall(q, values.data(), out, n);
+    }
+    for (; n < values.size(); ++n) out[n] = q.fromSigned(values[n]);
     std::fill(out + values.size(), out + basis.degree(), 0);
   }
   return result;
@@ -142,14 +199,18 @@ constexpr std::size_t kMaxLimbs = 32;
 }  // namespace
 
 BasisChange BasisChange::rescaling(const Basis& from, const Basis& to) {
-  return {from, to, true};
+  return {from, to, true, true};
 }
 
 BasisChange BasisChange::lifting(const Basis& from, const Basis& to) {
-  return {from, to, false};
+  return {from, to, false, false};
 }
 
-BasisChange::BasisChange(const Basis& from, const Basis& to, bool rescale)
+BasisChange BasisChange::dropping(const Basis& from, const Basis& to) {
+  return {from, to, false, true};
+}
+
+BasisChange::BasisChange(const Basis& from, const Basis& to, bool multiply, bool divide)
     : m_from(from), m_to(to) {
   if (from.degree() != to.degree() || from.count() == 0 || from.count() > kMaxLimbs ||
       to.count() > kMaxLimbs) {
@@ -158,20 +219,20 @@ BasisChange::BasisChange(const Basis& from, const Basis& to, bool rescale)
   for (std::size_t i = 0; i < from.count(); ++i) {
     const Modulus& a = from.modulus(i);
     std::uint64_t factor = a.inverse(cofactor(from, i, a));
-    if (rescale) factor = a.multiply(factor, cofactor(to, to.count(), a));
-    if (factor == 0) throw std::logic_error("rescaling between bases that share a prime");
+    if (multiply) factor = a.multiply(factor, cofactor(to, to.count(), a));
     m_in.push_back(factor);
     m_reciprocal.push_back(1.0 / static_cast<double>(a.value()));
   }
   for (std::size_t j = 0; j < to.count(); ++j) {
     const Modulus& b = to.modulus(j);
     const std::uint64_t product = cofactor(from, from.count(), b);
-    const std::uint64_t minusInverse = rescale ? b.negate(b.inverse(product)) : 1;
+    if (divide && product == 0) throw std::logic_error("division between bases that share a prime");
+    const std::uint64_t minusInverse = divide ? b.negate(b.inverse(product)) : 1;
     std::vector<std::uint64_t>& row = m_out.emplace_back();
     for (std::size_t i = 0; i < from.count(); ++i) {
       row.push_back(b.multiply(cofactor(from, i, b), minusInverse));
     }
-    row.push_back(rescale ? 1 : b.negate(product));  // -A times the above
+    row.push_back(divide ? 1 : b.negate(product));  // -A times the above
   }
 }
 
@@ -179,25 +240,17 @@ Poly BasisChange::apply(const Poly& x) const {
   const std::size_t inputs = m_from.count();
   Poly y(m_to);
   SecureVector<std::uint64_t> scratch((inputs + 1) * kBlock);
-  SecureVector<double> quotient(kBlock);
   std::array<const std::uint64_t*, kMaxLimbs + 1> rows;
   for (std::size_t i = 0; i <= inputs; ++i) rows[i] = scratch.data() + i * kBlock;
   const Kernels& k = kernels();
   for (std::size_t first = 0; first < m_from.degree(); first += kBlock) {
     const std::size_t count = std::min(kBlock, m_from.degree() - first);
-    std::fill(quotient.begin(), quotient.end(), 0.5);
     for (std::size_t i = 0; i < inputs; ++i) {
       const std::uint64_t* in = x.limb(i) + first;
       std::uint64_t* u = scratch.data() + i * kBlock;
       k.combine(m_from.modulus(i), &in, &m_in[i], 1, u, count);
-      for (std::size_t n = 0; n < count; ++n) {
-        quotient[n] += static_cast<double>(static_cast<std::int64_t>(u[n])) * m_reciprocal[i];
-      }
     }
-    std::uint64_t* v = scratch.data() + inputs * kBlock;
-    for (std::size_t n = 0; n < count; ++n) {
-      v[n] = static_cast<std::uint64_t>(static_cast<std::int64_t>(quotient[n]));
-    }
+    k.quotients(rows.data(), m_reciprocal.data(), inputs, scratch.data() + inputs * kBlock, count);
     for (std::size_t j = 0; j < m_to.count(); ++j) {
       k.combine(m_to.modulus(j), rows.data(), m_out[j].data(), inputs + 1, y.limb(j) + first,
                 count);

@@ -14,6 +14,7 @@
 // is 1/2 + 2^-45 instead of 1/2, nothing else. A and B must have no prime in common.
 //
 // Lifting is the same without the factor B and the division: it maps x mod A to [x]_A mod B.
+// Dropping is the part of a division by A that depends on x mod A: −[x]_A·A^(−1) mod B.
 //
 // One modulus may be 2^64 instead of a product of primes (the ring of activations): see Word64.
 // Source: S. Halevi, Y. Polyakov, V. Shoup, eprint 2018/117 (the floating-point quotient).
@@ -56,6 +57,26 @@ class Basis {
   std::vector<std::shared_ptr<const Ntt>> m_ntts;
 };
 
+/// Memory for polynomials: as SecureVector's, but each thread keeps some of what it releases
+/// (overwritten) for the next polynomial of the size. Fresh pages cost more than a transform.
+void* takePolyMemory(std::size_t bytes);
+void releasePolyMemory(void* memory, std::size_t bytes) noexcept;
+
+template <typename T>
+struct PolyAllocator : SecureAllocator<T> {
+  template <typename U>
+  struct rebind {
+    using other = PolyAllocator<U>;
+  };
+  PolyAllocator() = default;
+  template <typename U>
+  PolyAllocator(const PolyAllocator<U>&) noexcept {}
+  T* allocate(std::size_t count) { return static_cast<T*>(takePolyMemory(count * sizeof(T))); }
+  void deallocate(T* data, std::size_t count) noexcept {
+    releasePolyMemory(data, count * sizeof(T));
+  }
+};
+
 /// k limbs of n residues. Memory is overwritten on release.
 class Poly {
  public:
@@ -72,7 +93,7 @@ class Poly {
 
  private:
   std::size_t m_degree = 0;
-  SecureVector<std::uint64_t> m_words;
+  std::vector<std::uint64_t, PolyAllocator<std::uint64_t>> m_words;
 };
 
 void forward(const Basis& basis, Poly& x);
@@ -83,7 +104,7 @@ void subtractFrom(const Basis& basis, Poly& x, const Poly& y);  ///< x -= y
 Poly multiply(const Basis& basis, const Poly& x, const Poly& y);
 /// x * scalar, the scalar as residues of the basis.
 void scale(const Basis& basis, Poly& x, std::span<const std::uint64_t> scalar);
-/// Signed integers as residues.
+/// Signed integers as residues; not constant-time in whether all are below the least prime.
 Poly fromSigned(const Basis& basis, std::span<const std::int64_t> values);
 /// The product of the primes of `of`, times `factor`, as residues of `basis`.
 std::vector<std::uint64_t> productMod(const Basis& of, const Basis& basis,
@@ -96,10 +117,13 @@ class BasisChange {
   static BasisChange rescaling(const Basis& from, const Basis& to);
   /// y = [x]_A mod B; the bases may share primes.
   static BasisChange lifting(const Basis& from, const Basis& to);
+  /// y = −[x]_A·A^(−1) mod B, so that (x − [x]_A)/A mod B is x·A^(−1) + y. Throws std::logic_error
+  /// if the bases share a prime.
+  static BasisChange dropping(const Basis& from, const Basis& to);
   Poly apply(const Poly& x) const;
 
  private:
-  BasisChange(const Basis& from, const Basis& to, bool rescale);
+  BasisChange(const Basis& from, const Basis& to, bool multiply, bool divide);
   Basis m_from, m_to;
   std::vector<std::uint64_t> m_in;                // [i]
   std::vector<double> m_reciprocal;               // [i] 1 / a_i

@@ -13,11 +13,7 @@ namespace {
 Poly smallResidues(const Basis& basis, std::span<const std::int64_t> values) {
   Poly result(basis);
   for (std::size_t i = 0; i < basis.count(); ++i) {
-    const auto q = static_cast<std::int64_t>(basis.modulus(i).value());
-    std::uint64_t* out = result.limb(i);
-    for (std::size_t n = 0; n < values.size(); ++n) {
-      out[n] = static_cast<std::uint64_t>(values[n] + (q & (values[n] >> 63)));
-    }
+    kernels().fromSmall(basis.modulus(i), values.data(), result.limb(i), values.size());
   }
   return result;
 }

@@ -258,6 +258,26 @@ PILLARBOX_AVX2 void reduceOnce(const Modulus& q, const std::uint64_t* in, std::u
   }
 }
 
+PILLARBOX_AVX2 void fromSmall(const Modulus& q, const std::int64_t* in, std::uint64_t* out,
+                              std::size_t count) {
+  const Words modulus = _mm256_set1_epi64x(static_cast<long long>(q.value()));
+  for (std::size_t i = 0; i < count; i += 4) {
+    const Words x = _mm256_loadu_si256(reinterpret_cast<const Words*>(in + i));
+    storeInteger(out + i, addIfNegative(x, modulus));
+  }
+}
+
+PILLARBOX_AVX2 void quotients(const std::uint64_t* const* a, const double* reciprocals,
+                              std::size_t terms, std::uint64_t* out, std::size_t count) {
+  for (std::size_t i = 0; i < count; i += 4) {
+    Real sum = _mm256_set1_pd(0.5);
+    for (std::size_t k = 0; k < terms; ++k) {
+      sum = _mm256_add_pd(sum, _mm256_mul_pd(loadWords(a[k] + i), _mm256_set1_pd(reciprocals[k])));
+    }
+    storeWords(out + i, _mm256_floor_pd(sum));
+  }
+}
+
 /// Sums of products, four terms at a time: 0.5 q + 4 * 1.2 q is below 2^53. The sums in progress
 /// are doubles in the words of `out`. term(k, i) is product number k at i, signed.
 template <typename Term>
@@ -306,7 +326,8 @@ PILLARBOX_AVX2 void combine(const Modulus& q, const std::uint64_t* const* a,
 }  // namespace
 
 const Kernels& avx2Kernels() {
-  static const Kernels kKernels{"avx2", forward, inverse, add, subtract, reduceOnce, dot, combine};
+  static const Kernels kKernels{"avx2",     forward,   inverse,   add, subtract,
+                                reduceOnce, fromSmall, quotients, dot, combine};
   return kKernels;
 }
 

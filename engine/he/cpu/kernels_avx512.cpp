@@ -175,6 +175,27 @@ PILLARBOX_AVX512 void reduceOnce(const Modulus& q, const std::uint64_t* in, std:
   for (std::size_t i = 0; i < count; i += 8) store(out + i, fold(load(in + i), bound));
 }
 
+PILLARBOX_AVX512 void fromSmall(const Modulus& q, const std::int64_t* in, std::uint64_t* out,
+                                std::size_t count) {
+  const Vector modulus = set(q.value());
+  for (std::size_t i = 0; i < count; i += 8) {
+    const Vector x = _mm512_loadu_si512(in + i);
+    store(out + i, _mm512_min_epu64(x, _mm512_add_epi64(x, modulus)));  // the negative are huge
+  }
+}
+
+PILLARBOX_AVX512 void quotients(const std::uint64_t* const* a, const double* reciprocals,
+                                std::size_t terms, std::uint64_t* out, std::size_t count) {
+  for (std::size_t i = 0; i < count; i += 8) {
+    __m512d sum = _mm512_set1_pd(0.5);
+    for (std::size_t k = 0; k < terms; ++k) {
+      sum = _mm512_add_pd(
+          sum, _mm512_mul_pd(_mm512_cvtepi64_pd(load(a[k] + i)), _mm512_set1_pd(reciprocals[k])));
+    }
+    store(out + i, _mm512_cvttpd_epi64(sum));
+  }
+}
+
 /// (high * 2^52 + low) mod q for any two 64-bit lanes below 2^64.
 struct Reducer {
   Vector q, q2, q4, one, oneShoup, two52, two52Shoup, two104, two104Shoup;
@@ -242,8 +263,8 @@ PILLARBOX_AVX512 void combine(const Modulus& q, const std::uint64_t* const* a,
 }  // namespace
 
 const Kernels& avx512Kernels() {
-  static const Kernels kKernels{"avx512", forward,    inverse, add,
-                                subtract, reduceOnce, dot,     combine};
+  static const Kernels kKernels{"avx512",   forward,   inverse,   add, subtract,
+                                reduceOnce, fromSmall, quotients, dot, combine};
   return kKernels;
 }
 

@@ -69,6 +69,24 @@ void reduceOnce(const Modulus& q, const std::uint64_t* in, std::uint64_t* out, s
   for (std::size_t i = 0; i < count; ++i) out[i] = fold(in[i], q.value());
 }
 
+void fromSmall(const Modulus& q, const std::int64_t* in, std::uint64_t* out, std::size_t count) {
+  const auto modulus = static_cast<std::int64_t>(q.value());
+  for (std::size_t i = 0; i < count; ++i) {
+    out[i] = static_cast<std::uint64_t>(in[i] + (modulus & (in[i] >> 63)));
+  }
+}
+
+void quotients(const std::uint64_t* const* a, const double* reciprocals, std::size_t terms,
+               std::uint64_t* out, std::size_t count) {
+  for (std::size_t i = 0; i < count; ++i) {
+    double sum = 0.5;
+    for (std::size_t k = 0; k < terms; ++k) {
+      sum += static_cast<double>(static_cast<std::int64_t>(a[k][i])) * reciprocals[k];
+    }
+    out[i] = static_cast<std::uint64_t>(static_cast<std::int64_t>(sum));
+  }
+}
+
 void dot(const Modulus& q, const std::uint64_t* const* a, const std::uint64_t* const* b,
          std::size_t terms, std::uint64_t* out, std::size_t count) {
   for (std::size_t i = 0; i < count; ++i) {
@@ -90,8 +108,8 @@ void combine(const Modulus& q, const std::uint64_t* const* a, const std::uint64_
 }  // namespace
 
 const Kernels& portableKernels() {
-  static const Kernels kKernels{"portable", forward,    inverse, add,
-                                subtract,   reduceOnce, dot,     combine};
+  static const Kernels kKernels{"portable", forward,   inverse,   add, subtract,
+                                reduceOnce, fromSmall, quotients, dot, combine};
   return kKernels;
 }
 

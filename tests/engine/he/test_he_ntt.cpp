@@ -144,11 +144,12 @@ class TestHeNtt : public QObject {
           const std::uint64_t* left[] = {a.data(), b.data(), b.data()};
           const std::uint64_t* right[] = {b.data(), a.data(), b.data()};
           const std::uint64_t* wides[] = {wide.data(), a.data()};
+          const double reciprocals[] = {1.0 / static_cast<double>(q.value()), 0.7654321};
           const std::uint64_t* many[] = {l0, l1, l1, l0, l1, l1, l0, l0, l1};
           const std::uint64_t* right9[] = {l0, l1, l0, l1, l1, l0, l1, l1, l0};
           const std::uint64_t scalars[] = {q.value() - 1, m_data.word() % q.value()};
           const auto run = [&](const he::Kernels& k) {
-            std::vector<std::vector<std::uint64_t>> results(8, std::vector<std::uint64_t>(n));
+            std::vector<std::vector<std::uint64_t>> results(10, std::vector<std::uint64_t>(n));
             results[0] = a;
             k.forward(ntt.tables(), results[0].data());
             results[1] = b;
@@ -159,6 +160,12 @@ class TestHeNtt : public QObject {
             k.combine(q, wides, scalars, 2, results[5].data(), n);
             for (std::size_t i = 0; i < n; ++i) results[6][i] = a[i] + (i % 2) * q.value();
             k.reduceOnce(q, results[6].data(), results[6].data(), n);
+            k.quotients(wides, reciprocals, 2, results[9].data(), n);
+            std::vector<std::int64_t> small(n);
+            for (std::size_t i = 0; i < n; ++i) {
+              small[i] = static_cast<std::int64_t>(a[i]) * (i % 2 == 0 ? 1 : -1);
+            }
+            k.fromSmall(q, small.data(), results[8].data(), n);
             k.dot(q, many, right9, 9, results[7].data(), n);
             return results;
           };
