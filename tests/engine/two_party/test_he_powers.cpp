@@ -1,0 +1,270 @@
+// Shares of powers: exact for every degree and at the ends of every range, as long as planned, and
+// hidden from the client by masks that look uniform.
+#include <algorithm>
+#include <array>
+
+#include <QTest>
+
+#include "engine/offline/two_party/powers.h"
+#include "engine/protocol/honeybadger.h"
+#include "tests/support/random_words.h"
+
+using namespace pillarbox;
+using namespace pillarbox::offline::two_party;
+
+namespace {
+
+constexpr std::uint32_t kF = 12, kTruncation = 12;
+
+I128 signedWord(std::uint64_t word) {
+  return static_cast<std::int64_t>(word);
+}
+
+/// Both sides of one group, in one process; true if every message was as long as planned.
+struct Run {
+  PowersClient client;
+  PowersEngine engine;
+  bool lengthsAsPlanned = true;
+
+  Run(const PowersPlan& plan, const PowersSecretKey& secret, const PowersPublicKey& key,
+      std::span<const std::uint64_t> lambda0, std::span<const std::uint64_t> lambda1)
+      : client(plan, secret, lambda0), engine(plan, key, lambda1) {
+    for (std::uint32_t level = 0; level < plan.levels(); ++level) {
+      const auto request = client.request().value();
+      const auto answer = engine.answer(request).value();
+      lengthsAsPlanned = lengthsAsPlanned && request.size() == plan.requestBytes(level) &&
+                         answer.size() == plan.answerBytes(level) && client.finish(answer).ok();
+    }
+  }
+};
+
+}  // namespace
+
+class TestHePowers : public QObject {
+  Q_OBJECT
+
+ private:
+  testing::RandomWords m_data;
+
+  SecureVector<std::uint64_t> clientLambda(std::size_t count) {
+    SecureVector<std::uint64_t> lambda(count);
+    for (auto& value : lambda) {
+      value = static_cast<std::uint64_t>(static_cast<std::int64_t>(m_data.word()) >> kTruncation);
+    }
+    return lambda;
+  }
+
+ private Q_SLOTS:
+  // Each pair of shares adds up to λ^k modulo 2^K, and HoneyBadger on them gives the polynomial.
+  void sharesAreExact_data() {
+    QTest::addColumn<uint>("degree");
+    QTest::addColumn<uint>("slots");
+    for (uint degree = 2; degree <= 8; ++degree) {
+      QTest::addRow("degree %u", degree) << degree << 8192U;
+    }
+    QTest::newRow("degree 2, 16384 slots") << 2U << 16384U;
+    QTest::newRow("degree 4, 32768 slots") << 4U << 32768U;
+  }
+  void sharesAreExact() {
+    QFETCH(uint, degree);
+    QFETCH(uint, slots);
+    const auto plan = PowersPlan::create({degree, 10, kF, kTruncation}, slots, slots).value();
+    const auto secret = PowersSecretKey::create(plan).value();
+    QCOMPARE(secret.publicKey().size(), plan.publicKeyBytes());
+    const auto key = PowersPublicKey::parse(plan, secret.publicKey()).value();
+
+    // A group that is not full; the ends of both ranges, in all combinations.
+    const std::size_t count = slots - 5;
+    auto lambda0 = clientLambda(count);
+    auto lambda1 = plan.drawLambda(count).value();
+    const std::array<std::int64_t, 5> ends0{0, -(std::int64_t{1} << (63 - kTruncation)),
+                                            (std::int64_t{1} << (63 - kTruncation)) - 1, 1, -1};
+    const std::array<std::int64_t, 4> ends1{0, -(std::int64_t{1} << (kF + 43)),
+                                            (std::int64_t{1} << (kF + 43)) - 1, -1};
+    for (std::size_t i = 0; i < ends0.size() * ends1.size(); ++i) {
+      lambda0[i] = static_cast<std::uint64_t>(ends0[i / ends1.size()]);
+      lambda1[i] = static_cast<std::uint64_t>(ends1[i % ends1.size()]);
+    }
+    Run run(plan, secret, key, lambda0, lambda1);
+    QVERIFY(run.lengthsAsPlanned);
+    QCOMPARE(run.client.powers().size(), std::size_t{degree});
+
+    const std::uint32_t unused = 128 - plan.ringBits();
+    for (std::size_t i = 0; i < count; ++i) {
+      const auto lambda = static_cast<U128>(signedWord(lambda0[i]) + signedWord(lambda1[i]));
+      U128 power = 1;
+      for (std::uint32_t k = 0; k < degree; ++k) {
+        power *= lambda;
+        const U128 sum = run.client.powers()[k][i] + run.engine.powers()[k][i];
+        if ((sum - power) << unused != 0)
+          QFAIL(qPrintable(QString("λ^%1 of %2").arg(k + 1).arg(i)));
+      }
+      QVERIFY(run.client.powers()[0][i] == static_cast<U128>(signedWord(lambda0[i])));
+    }
+
+    // The low bits are enough: p(z) comes out for random z in [-4, 4].
+    models::Polynomial polynomial;
+    for (std::uint32_t j = 0; j <= degree; ++j) {
+      polynomial.coefficients.push_back(m_data.between(-1024, 1024) >> (j == 0 ? 0 : 2 * j - 2));
+    }
+    polynomial.coefficients.back() = 1;
+    const protocol::HoneyBadger honeyBadger(polynomial, kF);
+    std::vector<std::uint64_t> opening(count), client(count), engine(count);
+    std::vector<std::int64_t> z(count);
+    for (std::size_t i = 0; i < count; ++i) {
+      z[i] = m_data.between(-(std::int64_t{1} << (kF + 2)), std::int64_t{1} << (kF + 2));
+      opening[i] = static_cast<std::uint64_t>(z[i]) - lambda0[i] - lambda1[i];
+    }
+    std::vector<const U128*> clientPowers, enginePowers;
+    for (std::uint32_t k = 0; k < degree; ++k) {
+      clientPowers.push_back(run.client.powers()[k].data());
+      enginePowers.push_back(run.engine.powers()[k].data());
+    }
+    honeyBadger.evaluateClient(opening, clientPowers, client);
+    honeyBadger.evaluateEngine(opening, enginePowers, engine);
+    // With all 128 bits in use the truncation's wrap is likely enough (2^-15) to be met.
+    const std::size_t checked = unused == 0 ? 16 : count;
+    for (std::size_t i = 0; i < checked; ++i) {
+      long double exact = 0;
+      for (std::uint32_t j = degree + 1; j-- > 0;) {
+        exact = exact * (static_cast<long double>(z[i]) / (1 << kF)) +
+                static_cast<long double>(polynomial.coefficients[j]) / 1024;
+      }
+      const auto got = static_cast<std::int64_t>(client[i] + engine[i]);
+      const long double error = static_cast<long double>(got) - exact * (1 << kF);
+      if (error < -1.01L || error > 1.01L) QFAIL(qPrintable(QString("p(z) of %1").arg(i)));
+    }
+  }
+
+  // What the client keeps of an answer is v + m: uniform, whatever v is, in its low and high bits.
+  void masksLookUniform() {
+    constexpr std::size_t kSlots = 8192, kBins = 128;
+    const auto plan = PowersPlan::create({2, 10, kF, kTruncation}, kSlots, kSlots).value();
+    const auto secret = PowersSecretKey::create(plan).value();
+    const auto key = PowersPublicKey::parse(plan, secret.publicKey()).value();
+    const SecureVector<std::uint64_t> lambda0(kSlots, std::uint64_t{1} << 50);
+    const SecureVector<std::uint64_t> lambda1(kSlots, std::uint64_t{1} << 54);
+    Run run(plan, secret, key, lambda0, lambda1);
+    for (const std::uint32_t shift : {1U, 50U, 120U}) {
+      std::array<std::size_t, kBins> counts{};
+      for (std::size_t i = 0; i < kSlots; ++i) {
+        const U128 kept = run.client.powers()[1][i] - (U128{1} << 100);
+        ++counts[static_cast<std::size_t>(kept >> shift) % kBins];
+      }
+      double chi = 0;
+      constexpr double kExpected = static_cast<double>(kSlots) / kBins;
+      for (const std::size_t c : counts) {
+        chi +=
+            (static_cast<double>(c) - kExpected) * (static_cast<double>(c) - kExpected) / kExpected;
+      }
+      // 127 degrees of freedom: mean 127, deviation 16.
+      QVERIFY2(chi < 260 && chi > 45, qPrintable(QString("%1 at bit %2").arg(chi).arg(shift)));
+    }
+  }
+
+  void lambdaFillsItsRange() {
+    const auto plan = PowersPlan::create({2, 10, kF, kTruncation}, 1).value();
+    const auto lambda = plan.drawLambda(4096).value();
+    I128 low = 0, high = 0;
+    for (const std::uint64_t value : lambda) {
+      low = std::min(low, signedWord(value));
+      high = std::max(high, signedWord(value));
+    }
+    const I128 bound = I128{1} << (kF + 43);
+    QVERIFY(low >= -bound && low < -bound / 100 * 99 && high < bound && high > bound / 100 * 99);
+  }
+
+  // Bytes an activation, as documented; and that parameters exist wherever a model may lie.
+  void bytesAsDocumented() {
+    const std::array<double, 5> documented{81.9, 198.8, 287.4, 529.6, 725.6};
+    const std::array<std::uint32_t, 5> degrees{2, 3, 4, 6, 8};
+    constexpr std::uint64_t kCount = 17 * 32768;  // ResNet-18 for CIFAR-10
+    for (std::size_t i = 0; i < degrees.size(); ++i) {
+      const auto plan = PowersPlan::create({degrees[i], 10, kF, kTruncation}, kCount).value();
+      const auto bytes = static_cast<double>(plan.bytesToEngine() + plan.bytesToClient());
+      QVERIFY2(std::abs(bytes / kCount - documented[i]) < 0.06,
+               qPrintable(QString::number(bytes / kCount)));
+    }
+    for (const std::uint32_t precision : {4U, 8U, 18U}) {
+      for (const std::uint32_t degree : {1U, 2U, 4U, 7U, 8U}) {
+        for (const std::uint32_t truncation : {4U, 30U}) {
+          QVERIFY(PowersPlan::create({degree, 0, precision, truncation}, 1000).ok());
+        }
+      }
+    }
+    QCOMPARE(PowersPlan::create({2, 10, 19, 12}, 1).error().code, ErrorCode::Unsupported);
+    QCOMPARE(PowersPlan::create({9, 10, 12, 12}, 1).error().code, ErrorCode::InvalidArgument);
+  }
+
+  // Stages of one degree and scale lie one after the other; each value has one slot.
+  void stagesShareGroups() {
+    models::PublicModel model;
+    models::Polynomial square, quartic;
+    square.coefficients = {1, 2, 3};
+    quartic.coefficients = {1, 2, 3, 0, 5};
+    const auto add = [&](std::uint32_t size, const models::Polynomial* polynomial) {
+      models::Stage& stage = model.stages.emplace_back();
+      stage.output = {size, 1, 1};
+      if (polynomial != nullptr) stage.activation = *polynomial;
+    };
+    add(20000, &square);
+    add(5, &quartic);
+    add(30000, &square);
+    add(7, &square);
+    add(10, nullptr);
+    const auto batches = planPowers(model).value();
+    QCOMPARE(batches.size(), std::size_t{2});
+    QCOMPARE(batches[0].plan.count(), std::uint64_t{50007});
+    QCOMPARE(batches[1].plan.count(), std::uint64_t{5});
+    for (const PowersBatch& batch : batches) {
+      QCOMPARE(batch.groups.size(), batch.plan.groups());
+      std::vector<std::uint64_t> next(model.stages.size(), 0);
+      for (std::size_t g = 0; g < batch.groups.size(); ++g) {
+        std::size_t slot = 0;
+        for (const PowersPiece& piece : batch.groups[g]) {
+          QCOMPARE(piece.slot, slot);
+          QCOMPARE(piece.first, next[piece.stage]);
+          slot += piece.count;
+          next[piece.stage] += piece.count;
+        }
+        QCOMPARE(slot, batch.plan.valuesIn(g));
+      }
+      for (std::size_t s = 0; s < next.size(); ++s) {
+        QVERIFY(next[s] == 0 || next[s] == model.stages[s].output.size());
+      }
+    }
+  }
+
+  void badBytesAreErrors() {
+    const auto plan = PowersPlan::create({2, 10, kF, kTruncation}, 8192, 8192).value();
+    const auto secret = PowersSecretKey::create(plan).value();
+    const auto lambda = plan.drawLambda(100).value();
+    auto bytes = secret.publicKey();
+    std::fill(bytes.begin() + 32, bytes.end(), std::byte{0xFF});
+    QCOMPARE(PowersPublicKey::parse(plan, bytes).error().code, ErrorCode::Protocol);
+    bytes.pop_back();
+    QCOMPARE(PowersPublicKey::parse(plan, bytes).error().code, ErrorCode::Protocol);
+
+    const auto key = PowersPublicKey::parse(plan, secret.publicKey()).value();
+    PowersEngine engine(plan, key, lambda);
+    PowersClient client(plan, secret, lambda);
+    auto request = client.request().value();
+    auto wrong = request;
+    std::fill(wrong.end() - 100, wrong.end(), std::byte{0xFF});
+    QCOMPARE(engine.answer(wrong).error().code, ErrorCode::Protocol);
+    wrong.resize(10);
+    QCOMPARE(engine.answer(wrong).error().code, ErrorCode::Protocol);
+    auto answer = engine.answer(request).value();
+    QVERIFY_EXCEPTION_THROWN((void)engine.answer(request), std::logic_error);
+    wrong = answer;
+    std::fill(wrong.begin(), wrong.begin() + 100, std::byte{0xFF});
+    QCOMPARE(client.finish(wrong).error().code, ErrorCode::Protocol);
+    wrong.push_back(std::byte{0});
+    QCOMPARE(client.finish(wrong).error().code, ErrorCode::Protocol);
+    QVERIFY(client.finish(answer).ok());
+    QVERIFY_EXCEPTION_THROWN((void)client.request(), std::logic_error);
+  }
+};
+
+QTEST_GUILESS_MAIN(TestHePowers)
+#include "test_he_powers.moc"
