@@ -21,6 +21,9 @@ constexpr double kRequest = 400e3;
 constexpr double kReply = 1500e3;
 constexpr double kByte = 50;
 
+/// Merges in a row; a bound on the error that key switching adds (linear.h).
+constexpr std::uint32_t kMaxLevels = 10;
+
 /// Request ciphertexts that the engine holds at a time, 0.4 MB each at n = 8192.
 constexpr std::size_t kMaxRequestsInPass = 160;
 
@@ -324,9 +327,9 @@ void LinearPlan::gather(const Pass& pass, const Tile& tile, std::uint32_t group,
   }
 }
 
-void LinearPlan::weightEntries(const Pass& pass, std::uint32_t leaf, std::uint32_t group,
-                               std::vector<WeightEntry>& entries) const {
-  entries.clear();
+std::vector<LinearPlan::WeightEntry> LinearPlan::weightEntries(const Pass& pass,
+                                                               std::uint32_t group) const {
+  std::vector<WeightEntry> entries;
   const std::int64_t n = m_sizes.degree;
   const auto g = static_cast<std::int64_t>(pass.channels);
   const std::int64_t spacing = g * pass.outputs;
@@ -337,16 +340,17 @@ void LinearPlan::weightEntries(const Pass& pass, std::uint32_t leaf, std::uint32
     for (const Tap& tap : m_taps[channel.phaseY * m_strideX + channel.phaseX]) {
       const std::int64_t offset = tap.dy * pass.geometry.rowLength + tap.dx;
       for (std::uint32_t j = 0; j < pass.outputs; ++j) {
-        const std::uint64_t output = std::uint64_t{leaf} * pass.outputs + j;
-        if (output >= m_outputChannels) break;
         const std::int64_t exponent = (j * g - lane - offset * spacing) & (2 * n - 1);
         const std::uint64_t source =
-            (output * m_inputChannels + channel.channel) * m_kernelSize + tap.kernelIndex;
+            (std::uint64_t{j} * m_inputChannels + channel.channel) * m_kernelSize + tap.kernelIndex;
         entries.push_back({static_cast<std::uint32_t>(exponent & (n - 1)), exponent >= n,
                            static_cast<std::uint32_t>(source)});
       }
     }
   }
+  std::stable_sort(entries.begin(), entries.end(),
+                   [](const WeightEntry& a, const WeightEntry& b) { return a.index < b.index; });
+  return entries;
 }
 
 std::vector<LinearPlan::OutputEntry> LinearPlan::outputEntries(const Pass& pass, const Tile& tile,

@@ -122,17 +122,20 @@ class LinearPlan {
   void gather(const Pass& pass, const Tile& tile, std::uint32_t group,
               std::span<const std::uint64_t> input, std::span<std::uint64_t> polynomial) const;
 
-  /// Coefficient `index` of a weight polynomial is weights[source], times −1 if `negative`.
-  /// Structural: the same entries whatever the weights are.
+  /// Coefficient `index` of a leaf's weight polynomial is weights[leaf * weightsPerLeaf() +
+  /// source], times −1 if `negative`, and 0 where the weights have no such element (the last leaf
+  /// may have fewer outputs). Structural: the same entries whatever the weights are.
   struct WeightEntry {
     std::uint32_t index;
     bool negative;
     std::uint32_t source;
   };
-  /// The entries of a leaf's polynomial for a group. Cleared first. An index occurs twice only
+  /// The entries for a group, the same for all leaves, by rising index. An index occurs twice only
   /// where both taps read nothing but padding; either of them may then be taken.
-  void weightEntries(const Pass& pass, std::uint32_t leaf, std::uint32_t group,
-                     std::vector<WeightEntry>& entries) const;
+  std::vector<WeightEntry> weightEntries(const Pass& pass, std::uint32_t group) const;
+  std::uint64_t weightsPerLeaf(const Pass& pass) const {
+    return std::uint64_t{pass.outputs} * m_inputChannels * m_kernelSize;
+  }
 
   /// Coefficient `index` of a reply is output element `element`, times −1 if `negative`.
   struct OutputEntry {

@@ -9,6 +9,7 @@
 #include "engine/bench/networks.h"
 #include "engine/offline/two_party/plan.h"
 #include "engine/ring/reference.h"
+#include "tests/engine/two_party/two_party_ops.h"
 #include "tests/support/random_words.h"
 
 using namespace pillarbox;
@@ -16,37 +17,10 @@ using offline::two_party::CiphertextSizes;
 using offline::two_party::LinearPlan;
 using offline::two_party::Pass;
 using offline::two_party::Tile;
+using testing::convolution;
+using testing::fullyConnected;
 
 namespace {
-
-models::LinearOp convolution(models::Shape in, std::uint32_t outputs, std::uint32_t kernelH,
-                             std::uint32_t kernelW, std::uint32_t strideH, std::uint32_t strideW,
-                             std::array<std::uint32_t, 4> pad) {
-  models::LinearOp op;
-  op.kind = models::OpKind::Convolution;
-  op.name = "convolution";
-  op.in = in;
-  op.kernelH = kernelH;
-  op.kernelW = kernelW;
-  op.strideH = strideH;
-  op.strideW = strideW;
-  op.padTop = pad[0];
-  op.padLeft = pad[1];
-  op.padBottom = pad[2];
-  op.padRight = pad[3];
-  op.out = {outputs, (in.height + pad[0] + pad[2] - kernelH) / strideH + 1,
-            (in.width + pad[1] + pad[3] - kernelW) / strideW + 1};
-  return op;
-}
-
-models::LinearOp fullyConnected(models::Shape in, std::uint32_t outputs) {
-  models::LinearOp op;
-  op.kind = models::OpKind::FullyConnected;
-  op.name = "dense";
-  op.in = in;
-  op.out = {outputs, 1, 1};
-  return op;
-}
 
 /// What client and engine do together, without encryption.
 std::vector<std::uint64_t> evaluate(const LinearPlan& plan, std::span<const std::uint64_t> input,
@@ -54,7 +28,6 @@ std::vector<std::uint64_t> evaluate(const LinearPlan& plan, std::span<const std:
   const std::size_t n = plan.sizes().degree;
   std::vector<std::uint64_t> output(plan.op().out.size());
   std::vector<std::uint32_t> seen(output.size(), 0);
-  std::vector<LinearPlan::WeightEntry> entries;
   std::uint64_t requests = 0, replyBytes = 0;
   for (const Pass& pass : plan.passes()) {
     for (const Tile& tile : pass.tiles) {
@@ -68,11 +41,12 @@ std::vector<std::uint64_t> evaluate(const LinearPlan& plan, std::span<const std:
         for (std::uint32_t leaf = 0; leaf < pass.leavesOf(block); ++leaf) {
           std::vector<std::uint64_t> product(n, 0);
           for (std::uint32_t group = 0; group < pass.groups; ++group) {
-            plan.weightEntries(pass, (block << pass.levels) + leaf, group, entries);
+            const std::size_t from = ((block << pass.levels) + leaf) * plan.weightsPerLeaf(pass);
             std::vector<std::uint64_t> polynomial(n, 0);
-            for (const auto& entry : entries) {
-              polynomial[entry.index] =
-                  entry.negative ? 0 - weights[entry.source] : weights[entry.source];
+            for (const auto& entry : plan.weightEntries(pass, group)) {
+              const std::size_t source = from + entry.source;
+              const std::uint64_t weight = source < weights.size() ? weights[source] : 0;
+              polynomial[entry.index] = entry.negative ? 0 - weight : weight;
             }
             for (std::size_t i = 0; i < n; ++i) {
               if (polynomial[i] == 0) continue;
@@ -131,7 +105,7 @@ CiphertextSizes sizesOf(std::uint32_t degree) {
 
 }  // namespace
 
-class TestLinearPlan : public QObject {
+class TestTwoPartyPlan : public QObject {
   Q_OBJECT
 
  private:
@@ -222,5 +196,5 @@ class TestLinearPlan : public QObject {
   }
 };
 
-QTEST_APPLESS_MAIN(TestLinearPlan)
-#include "test_linear_plan.moc"
+QTEST_APPLESS_MAIN(TestTwoPartyPlan)
+#include "test_two_party_plan.moc"

@@ -1,0 +1,412 @@
+#include "engine/offline/two_party/linear.h"
+
+#include <algorithm>
+#include <atomic>
+#include <exception>
+#include <mutex>
+#include <stdexcept>
+#include <string>
+#include <thread>
+
+#include "engine/he/wire.h"
+
+namespace pillarbox::offline::two_party {
+
+namespace {
+
+constexpr std::uint32_t kDegree = 8192;
+constexpr std::uint32_t kPrimeBits = 46;
+constexpr std::uint32_t kReturnBits = 37;
+/// he::reply's flooding is uniform in [−2^72, 2^72).
+constexpr std::uint32_t kFloodingBits = 73;
+
+/// Groups whose transformed weights are held at a time: 16 limbs of 64 kB stay in the cache.
+constexpr std::size_t kGroupsAtOnce = 16;
+
+/// Calls work(0) .. work(count − 1), at most `threads` at a time, and returns when all are done.
+/// Rethrows the first exception.
+void forEach(unsigned threads, std::size_t count, const std::function<void(std::size_t)>& work) {
+  std::atomic<std::size_t> next = 0;
+  std::exception_ptr failure;
+  std::mutex mutex;
+  const auto run = [&] {
+    try {
+      for (std::size_t i = next++; i < count; i = next++) work(i);
+    } catch (...) {
+      const std::lock_guard lock(mutex);
+      if (!failure) failure = std::current_exception();
+      next = count;
+    }
+  };
+  std::vector<std::jthread> others;
+  for (std::size_t i = 1; i < std::min<std::size_t>(threads, count); ++i) others.emplace_back(run);
+  run();
+  others.clear();
+  if (failure) std::rethrow_exception(failure);
+}
+
+/// The first error of some results that were computed side by side.
+class FirstError {
+ public:
+  void add(const Status& status) {
+    if (status.ok()) return;
+    const std::lock_guard lock(m_mutex);
+    if (m_status.ok()) m_status = status;
+  }
+  const Status& status() const { return m_status; }
+
+ private:
+  std::mutex m_mutex;
+  Status m_status;
+};
+
+/// The engine's work on one pass once its requests are there.
+class PassWork {
+ public:
+  PassWork(const LinearPlan& plan, const Pass& pass, const he::Parameters& parameters,
+           std::span<const std::int32_t> weights, const LinearKeys& keys)
+      : m_plan(plan),
+        m_pass(pass),
+        m_parameters(parameters),
+        m_q(parameters.q()),
+        m_weights(weights),
+        m_requests(pass.tiles.size() * pass.groups) {
+    const std::size_t n = parameters.degree();
+    for (std::uint32_t group = 0; group < pass.groups; ++group) {
+      m_entries.push_back(plan.weightEntries(pass, group));
+    }
+    for (std::uint32_t level = 0; level < pass.levels; ++level) {
+      const std::size_t spacing = spacingOf(level);
+      const auto exponent = static_cast<std::uint32_t>(n / spacing + 1);
+      const auto key = std::find_if(keys.galois.begin(), keys.galois.end(),
+                                    [&](const he::GaloisKey& k) { return k.exponent == exponent; });
+      if (key == keys.galois.end()) throw std::logic_error("a Galois key is missing");
+      m_galois.push_back(&*key);
+      std::vector<std::int64_t> monomial(spacing + 1, 0);
+      monomial[spacing] = 1;
+      m_shifts.push_back(he::makeFactor(parameters, monomial));
+    }
+    for (std::size_t i = 0; i < m_q.count(); ++i) {
+      const he::Modulus& q = m_q.modulus(i);
+      m_undoubling.push_back(q.inverse(q.power(2, pass.levels)));
+    }
+  }
+
+  std::size_t requestCount() const { return m_requests.size(); }
+
+  Status takeRequest(std::size_t number, std::span<const std::byte> bytes) {
+    PILLARBOX_ASSIGN(const he::SeededCiphertext request,
+                     he::parseSeededCiphertext(m_parameters, bytes));
+    he::Ciphertext& ciphertext = m_requests[number];
+    ciphertext = he::expand(m_parameters, request);
+    he::scale(m_q, ciphertext.c0, m_undoubling);
+    he::scale(m_q, ciphertext.c1, m_undoubling);
+    return {};
+  }
+
+  /// One ciphertext for each tile.
+  using Tiles = std::vector<he::Ciphertext>;
+
+  /// The merged leaves that are `residue` mod 2^level, of a block; there must be such a leaf.
+  Tiles pack(std::uint32_t block, std::uint32_t level, std::uint32_t residue) const {
+    if (level == m_pass.levels) return leaf((block << m_pass.levels) + residue);
+    Tiles even = pack(block, level + 1, residue);
+    const std::uint32_t odd = residue + (1U << level);
+    merge(level, even, odd < m_pass.leavesOf(block) ? pack(block, level + 1, odd) : Tiles());
+    return even;
+  }
+
+  /// a := merge(a, b, g / 2^(levels − level)); an empty b is absent.
+  void merge(std::uint32_t level, Tiles& a, Tiles b) const {
+    for (std::size_t tile = 0; tile < a.size(); ++tile) {
+      if (b.empty()) {
+        he::addTo(m_parameters, a[tile], a[tile]);
+        continue;
+      }
+      const he::Poly& shift = m_shifts[level];
+      const he::Ciphertext moved{he::multiply(m_q, b[tile].c0, shift),
+                                 he::multiply(m_q, b[tile].c1, shift)};
+      he::Ciphertext difference = a[tile];
+      he::subtractFrom(m_parameters, difference, moved);
+      he::addTo(m_parameters, a[tile], moved);
+      he::addTo(m_parameters, a[tile],
+                he::automorphism(m_parameters, *m_galois[level], difference));
+    }
+  }
+
+ private:
+  std::size_t spacingOf(std::uint32_t level) const {
+    return std::size_t{m_pass.channels >> m_pass.levels} << level;
+  }
+
+  /// The products of a leaf's weight polynomials with all tiles' requests.
+  Tiles leaf(std::uint32_t number) const {
+    const std::size_t n = m_parameters.degree(), tiles = m_pass.tiles.size();
+    const std::size_t from = number * m_plan.weightsPerLeaf(m_pass);
+    Tiles result;
+    for (std::size_t tile = 0; tile < tiles; ++tile) {
+      result.push_back({he::Poly(m_q), he::Poly(m_q)});
+    }
+    const std::size_t atOnce = std::min<std::size_t>(kGroupsAtOnce, m_pass.groups);
+    SecureVector<std::uint64_t> transformed(atOnce * n), part(n);
+    std::vector<SecureVector<std::int64_t>> values(atOnce);
+    std::vector<const std::uint64_t*> a(atOnce), b(atOnce);
+    for (std::size_t first = 0; first < m_pass.groups; first += atOnce) {
+      const std::size_t groups = std::min(atOnce, m_pass.groups - first);
+      for (std::size_t k = 0; k < groups; ++k) {
+        const auto& entries = m_entries[first + k];
+        values[k].resize(entries.size());
+        for (std::size_t e = 0; e < entries.size(); ++e) {
+          const std::size_t source = from + entries[e].source;
+          const std::int64_t weight = source < m_weights.size() ? m_weights[source] : 0;
+          values[k][e] = entries[e].negative ? -weight : weight;
+        }
+      }
+      for (std::size_t limb = 0; limb < m_q.count(); ++limb) {
+        const he::Modulus& q = m_q.modulus(limb);
+        std::fill(transformed.begin(), transformed.end(), 0);
+        for (std::size_t k = 0; k < groups; ++k) {
+          std::uint64_t* polynomial = transformed.data() + k * n;
+          const auto& entries = m_entries[first + k];
+          for (std::size_t e = 0; e < entries.size(); ++e) {
+            const std::int64_t value = values[k][e];  // below every prime of 46 bits
+            polynomial[entries[e].index] = static_cast<std::uint64_t>(value) +
+                                           (q.value() & static_cast<std::uint64_t>(value >> 63));
+          }
+          m_q.ntt(limb).forward(polynomial);
+          b[k] = polynomial;
+        }
+        for (std::size_t tile = 0; tile < tiles; ++tile) {
+          for (he::Poly he::Ciphertext::*half : {&he::Ciphertext::c0, &he::Ciphertext::c1}) {
+            for (std::size_t k = 0; k < groups; ++k) {
+              a[k] = (m_requests[tile * m_pass.groups + first + k].*half).limb(limb);
+            }
+            std::uint64_t* sum = (result[tile].*half).limb(limb);
+            he::kernels().dot(q, a.data(), b.data(), groups, first == 0 ? sum : part.data(), n);
+            if (first != 0) he::kernels().add(q, sum, part.data(), sum, n);
+          }
+        }
+      }
+    }
+    return result;
+  }
+
+  const LinearPlan& m_plan;
+  const Pass& m_pass;
+  const he::Parameters& m_parameters;
+  const he::Basis& m_q;
+  std::span<const std::int32_t> m_weights;
+  std::vector<std::vector<LinearPlan::WeightEntry>> m_entries;  // by group
+  std::vector<const he::GaloisKey*> m_galois;                   // by level
+  std::vector<he::Poly> m_shifts;                               // by level: X^h, transformed
+  std::vector<std::uint64_t> m_undoubling;                      // 2^-levels mod each prime
+  std::vector<he::Ciphertext> m_requests;                       // tile by tile
+};
+
+std::vector<std::uint32_t> indicesOf(std::span<const LinearPlan::OutputEntry> entries) {
+  std::vector<std::uint32_t> indices;
+  indices.reserve(entries.size());
+  for (const auto& entry : entries) indices.push_back(entry.index);
+  return indices;
+}
+
+}  // namespace
+
+LinearContext::LinearContext(std::shared_ptr<const he::Parameters> parameters)
+    : m_parameters(std::move(parameters)),
+      m_sizes(CiphertextSizes::of(*m_parameters)),
+      m_request(m_parameters->q()),
+      m_reply(m_parameters->returned()) {}
+
+Result<std::shared_ptr<const LinearContext>> LinearContext::create() {
+  he::ParameterShape shape;
+  shape.degree = kDegree;
+  shape.ciphertextBits = {kPrimeBits, kPrimeBits, kPrimeBits};
+  shape.specialBits = {kPrimeBits};
+  shape.returnBits = {kReturnBits, kReturnBits};
+  PILLARBOX_ASSIGN(std::shared_ptr<const he::Parameters> parameters, he::Parameters::create(shape));
+  return std::shared_ptr<const LinearContext>(new LinearContext(std::move(parameters)));
+}
+
+std::vector<std::uint32_t> galoisExponents(std::span<const LinearPlan> plans) {
+  std::vector<std::uint32_t> exponents;
+  for (const LinearPlan& plan : plans) {
+    for (const Pass& pass : plan.passes()) {
+      for (std::uint32_t level = 0; level < pass.levels; ++level) {
+        exponents.push_back((plan.sizes().degree / (pass.channels >> pass.levels) >> level) + 1);
+      }
+    }
+  }
+  std::sort(exponents.begin(), exponents.end());
+  exponents.erase(std::unique(exponents.begin(), exponents.end()), exponents.end());
+  return exponents;
+}
+
+Status LinearClient::request(const LinearPlan& plan, const Pass& pass,
+                             std::span<const std::uint64_t> input, const ByteSink& sink,
+                             unsigned threads) const {
+  const he::Parameters& parameters = m_context->parameters();
+  const std::size_t total = pass.tiles.size() * pass.groups;
+  const std::size_t atOnce = 4 * std::max(1U, threads);
+  std::vector<std::vector<std::byte>> bytes(std::min(total, atOnce));
+  for (std::size_t first = 0; first < total; first += atOnce) {
+    const std::size_t count = std::min(atOnce, total - first);
+    FirstError error;
+    forEach(threads, count, [&](std::size_t i) {
+      auto sampler = he::Sampler::fresh();
+      if (!sampler.ok()) return error.add(sampler.error());
+      SecureVector<std::uint64_t> words(parameters.degree());
+      plan.gather(pass, pass.tiles[(first + i) / pass.groups],
+                  static_cast<std::uint32_t>((first + i) % pass.groups), input, words);
+      bytes[i] = he::serialize(
+          parameters,
+          he::encrypt(parameters, *m_key, m_context->m_request.encode(words), *sampler));
+    });
+    PILLARBOX_TRY(error.status());
+    for (std::size_t i = 0; i < count; ++i) PILLARBOX_TRY(sink(bytes[i]));
+  }
+  return {};
+}
+
+Status LinearClient::receive(const LinearPlan& plan, const Pass& pass, const ByteSource& source,
+                             std::span<std::uint64_t> output, unsigned threads) const {
+  if (output.size() != plan.op().out.size()) {
+    throw std::logic_error("linear phase: an output of another shape");
+  }
+  const he::Parameters& parameters = m_context->parameters();
+  const std::size_t tiles = pass.tiles.size(), total = tiles * pass.blocks;
+  const std::size_t atOnce = 4 * std::max(1U, threads);
+  std::vector<std::vector<std::byte>> bytes(std::min(total, atOnce));
+  for (std::size_t first = 0; first < total; first += atOnce) {
+    const std::size_t count = std::min(atOnce, total - first);
+    const auto tileOf = [&](std::size_t i) -> const Tile& {
+      return pass.tiles[(first + i) % tiles];
+    };
+    const auto blockOf = [&](std::size_t i) {
+      return static_cast<std::uint32_t>((first + i) / tiles);
+    };
+    for (std::size_t i = 0; i < count; ++i) {
+      bytes[i].resize(plan.replyBytes(plan.outputCount(pass, tileOf(i), blockOf(i))));
+      PILLARBOX_TRY(source(bytes[i]));
+    }
+    FirstError error;
+    forEach(threads, count, [&](std::size_t i) {
+      const auto entries = plan.outputEntries(pass, tileOf(i), blockOf(i));
+      const auto reply = he::parseReply(parameters, entries.size(), bytes[i]);
+      if (!reply.ok()) return error.add(reply.error());
+      const std::vector<std::uint32_t> wanted = indicesOf(entries);
+      SecureVector<std::uint64_t> words(entries.size());
+      m_context->m_reply.decode(he::decrypt(parameters, *m_key, *reply, wanted), wanted, words);
+      for (std::size_t k = 0; k < entries.size(); ++k) {
+        output[entries[k].element] = entries[k].negative ? 0 - words[k] : words[k];
+      }
+    });
+    PILLARBOX_TRY(error.status());
+  }
+  return {};
+}
+
+Result<LinearEngine> LinearEngine::create(std::shared_ptr<const LinearContext> context,
+                                          const LinearPlan& plan,
+                                          std::span<const std::int32_t> weights) {
+  if (weights.size() != plan.op().weightCount()) {
+    throw std::logic_error("linear phase: weights of another shape");
+  }
+  for (const Pass& pass : plan.passes()) {
+    const std::size_t leaf = plan.weightsPerLeaf(pass);
+    for (std::size_t first = 0; first < weights.size(); first += leaf) {
+      std::uint64_t norm = 0;
+      for (const std::int32_t weight :
+           weights.subspan(first, std::min(leaf, weights.size() - first))) {
+        norm += static_cast<std::uint64_t>(weight < 0 ? -std::int64_t{weight} : weight);
+      }
+      if (norm > kMaxLeafNorm) {
+        return Error{ErrorCode::InvalidArgument,
+                     "the weights of " + plan.op().name +
+                         " are too large for the two-party offline phase (the absolute values of " +
+                         std::to_string(pass.outputs) + " outputs' weights add up to " +
+                         std::to_string(norm) + ", at most " + std::to_string(kMaxLeafNorm) +
+                         " are safe): export the model with fewer fraction bits for its weights, "
+                         "or use a dealer"};
+      }
+    }
+  }
+  LinearEngine engine;
+  engine.m_context = std::move(context);
+  engine.m_plan = &plan;
+  engine.m_weights = weights;
+  return engine;
+}
+
+Status LinearEngine::evaluate(const Pass& pass, const LinearKeys& keys, const ByteSource& source,
+                              std::span<const std::uint64_t> mask, const ByteSink& sink,
+                              unsigned threads) const {
+  const LinearPlan& plan = *m_plan;
+  if (mask.size() != plan.op().out.size()) {
+    throw std::logic_error("linear phase: a mask of another shape");
+  }
+  const he::Parameters& parameters = m_context->parameters();
+  threads = std::max(1U, threads);
+  PassWork work(plan, pass, parameters, m_weights, keys);
+  const std::size_t tiles = pass.tiles.size();
+
+  const std::size_t atOnce = 4 * threads;
+  std::vector<std::vector<std::byte>> bytes(std::min(work.requestCount(), atOnce));
+  for (std::size_t first = 0; first < work.requestCount(); first += atOnce) {
+    const std::size_t count = std::min(atOnce, work.requestCount() - first);
+    for (std::size_t i = 0; i < count; ++i) {
+      bytes[i].resize(plan.sizes().requestBytes);
+      PILLARBOX_TRY(source(bytes[i]));
+    }
+    FirstError error;
+    forEach(threads, count,
+            [&](std::size_t i) { error.add(work.takeRequest(first + i, bytes[i])); });
+    PILLARBOX_TRY(error.status());
+  }
+
+  // A wave of blocks at a time, each cut into subtrees where there are fewer blocks than threads.
+  std::uint32_t depth = 0;
+  while (depth < pass.levels && (std::size_t{pass.blocks} << depth) < 2 * threads) ++depth;
+  const std::uint32_t parts = 1U << depth;
+  const std::uint32_t wave = std::max(1U, 2 * threads / parts);
+  for (std::uint32_t first = 0; first < pass.blocks; first += wave) {
+    const std::uint32_t blocks = std::min(wave, pass.blocks - first);
+    std::vector<PassWork::Tiles> packed(std::size_t{blocks} * parts);
+    forEach(threads, packed.size(), [&](std::size_t i) {
+      const auto block = static_cast<std::uint32_t>(first + i / parts);
+      const auto residue = static_cast<std::uint32_t>(i % parts);
+      if (residue < pass.leavesOf(block)) packed[i] = work.pack(block, depth, residue);
+    });
+    for (std::uint32_t level = depth; level-- > 0;) {
+      const std::uint32_t pairs = 1U << level;
+      forEach(threads, std::size_t{blocks} * pairs, [&](std::size_t i) {
+        PassWork::Tiles& even = packed[i / pairs * parts + i % pairs];
+        if (!even.empty()) {
+          work.merge(level, even, std::move(packed[i / pairs * parts + i % pairs + pairs]));
+        }
+      });
+    }
+    std::vector<std::vector<std::byte>> replies(blocks * tiles);
+    FirstError error;
+    forEach(threads, replies.size(), [&](std::size_t i) {
+      const auto block = static_cast<std::uint32_t>(i / tiles);
+      auto sampler = he::Sampler::fresh();
+      if (!sampler.ok()) return error.add(sampler.error());
+      const auto entries = plan.outputEntries(pass, pass.tiles[i % tiles], first + block);
+      SecureVector<std::uint64_t> words(parameters.degree());
+      std::fill(words.begin(), words.end(), 0);
+      for (const auto& entry : entries) {
+        words[entry.index] = entry.negative ? mask[entry.element] : 0 - mask[entry.element];
+      }
+      replies[i] = he::serialize(
+          parameters, he::reply(parameters, keys.publicKey, packed[block * parts][i % tiles],
+                                m_context->m_request.encode(words), kFloodingBits,
+                                indicesOf(entries), *sampler));
+    });
+    PILLARBOX_TRY(error.status());
+    for (const auto& reply : replies) PILLARBOX_TRY(sink(reply));
+  }
+  return {};
+}
+
+}  // namespace pillarbox::offline::two_party

@@ -1,0 +1,188 @@
+// The two-party linear phase under encryption: both parties' words add up to the reference, and the
+// bytes are those that the plan states.
+#include <algorithm>
+#include <deque>
+
+#include <QTest>
+
+#include "engine/he/wire.h"
+#include "engine/offline/two_party/linear.h"
+#include "engine/ring/reference.h"
+#include "tests/engine/two_party/two_party_ops.h"
+#include "tests/support/random_words.h"
+
+using namespace pillarbox;
+using namespace pillarbox::offline::two_party;
+using testing::convolution;
+using testing::fullyConnected;
+
+namespace {
+
+/// One direction of a wire.
+class Pipe {
+ public:
+  ByteSink sink() {
+    return [this](std::span<const std::byte> bytes) -> Status {
+      m_bytes.insert(m_bytes.end(), bytes.begin(), bytes.end());
+      m_total += bytes.size();
+      return {};
+    };
+  }
+  ByteSource source() {
+    return [this](std::span<std::byte> bytes) -> Status {
+      if (m_bytes.size() < bytes.size()) return Error{ErrorCode::Closed, "the pipe is empty"};
+      std::copy_n(m_bytes.begin(), bytes.size(), bytes.begin());
+      m_bytes.erase(m_bytes.begin(), m_bytes.begin() + static_cast<std::ptrdiff_t>(bytes.size()));
+      return {};
+    };
+  }
+  std::deque<std::byte>& bytes() { return m_bytes; }
+  std::uint64_t total() const { return m_total; }
+
+ private:
+  std::deque<std::byte> m_bytes;
+  std::uint64_t m_total = 0;
+};
+
+}  // namespace
+
+class TestTwoPartyLinear : public QObject {
+  Q_OBJECT
+
+ private:
+  testing::RandomWords m_data;
+  std::shared_ptr<const LinearContext> m_context;
+  std::unique_ptr<he::SecretKey> m_key;
+
+  std::vector<std::int32_t> weights(std::size_t count, std::int32_t bound) {
+    std::vector<std::int32_t> values(count);
+    for (auto& value : values) value = static_cast<std::int32_t>(m_data.between(-bound, bound));
+    return values;
+  }
+
+  LinearKeys keysFor(const LinearPlan& plan) {
+    auto sampler = he::Sampler::fresh();
+    LinearKeys keys;
+    keys.publicKey = he::makePublicKey(m_context->parameters(), *m_key, *sampler);
+    for (const std::uint32_t exponent : galoisExponents(std::span(&plan, 1))) {
+      keys.galois.push_back(he::makeGaloisKey(m_context->parameters(), *m_key, exponent, *sampler));
+    }
+    return keys;
+  }
+
+  void check(const models::LinearOp& op, std::span<const std::int32_t> weights, unsigned threads) {
+    const auto plan = m_context->plan(op);
+    QVERIFY(plan.ok());
+    const LinearKeys keys = keysFor(*plan);
+    const LinearClient client(m_context, *m_key);
+    const auto engine = LinearEngine::create(m_context, *plan, weights);
+    QVERIFY2(engine.ok(), engine.ok() ? "" : engine.error().message.c_str());
+    const auto input = m_data.words(op.in.size());
+    const auto mask = m_data.words(op.out.size());
+    std::vector<std::uint64_t> share(op.out.size());
+    Pipe up, down;
+    for (const Pass& pass : plan->passes()) {
+      QVERIFY(client.request(*plan, pass, input, up.sink(), threads).ok());
+    }
+    for (const Pass& pass : plan->passes()) {
+      QVERIFY(engine->evaluate(pass, keys, up.source(), mask, down.sink(), threads).ok());
+    }
+    for (const Pass& pass : plan->passes()) {
+      QVERIFY(client.receive(*plan, pass, down.source(), share, threads).ok());
+    }
+    QVERIFY(up.bytes().empty() && down.bytes().empty());
+    QCOMPARE(up.total(), plan->requestBytes());
+    QCOMPARE(down.total(), plan->replyBytes());
+
+    std::vector<std::uint64_t> words(weights.size());
+    for (std::size_t i = 0; i < words.size(); ++i) {
+      words[i] = static_cast<std::uint64_t>(std::int64_t{weights[i]});
+    }
+    const auto expected = op.kind == models::OpKind::Convolution
+                              ? ring::reference::convolution(op, input, words)
+                              : ring::reference::fullyConnected(op, input, words);
+    for (std::size_t i = 0; i < share.size(); ++i) share[i] += mask[i];
+    QVERIFY(share == expected);
+  }
+
+ private Q_SLOTS:
+  void initTestCase() {
+    auto context = LinearContext::create();
+    QVERIFY2(context.ok(), context.ok() ? "" : context.error().message.c_str());
+    m_context = *context;
+    auto sampler = he::Sampler::fresh();
+    QVERIFY(sampler.ok());
+    m_key =
+        std::make_unique<he::SecretKey>(he::SecretKey::generate(m_context->parameters(), *sampler));
+  }
+
+  void sharesAddUp_data() {
+    QTest::addColumn<models::LinearOp>("op");
+    QTest::addColumn<unsigned>("threads");
+    const auto row = [](const char* name, const models::LinearOp& op, unsigned threads) {
+      QTest::newRow(name) << op << threads;
+    };
+    row("one element", fullyConnected({1, 1, 1}, 1), 1);
+    row("fully connected", fullyConnected({64, 3, 3}, 10), 1);
+    row("3x3, two tile sizes", convolution({8, 32, 32}, 9, 3, 3, 1, 1, {1, 1, 1, 1}), 2);
+    row("3x3 stride 2", convolution({16, 16, 16}, 40, 3, 3, 2, 2, {1, 1, 1, 1}), 3);
+    row("1x1 stride 2", convolution({64, 8, 8}, 70, 1, 1, 2, 2, {0, 0, 0, 0}), 1);
+    row("1x1", convolution({100, 7, 7}, 33, 1, 1, 1, 1, {0, 0, 0, 0}), 2);
+    row("7x7 stride 2", convolution({3, 60, 60}, 4, 7, 7, 2, 2, {3, 3, 3, 3}), 2);
+    row("uneven", convolution({5, 19, 23}, 7, 2, 4, 2, 3, {0, 2, 1, 1}), 1);
+  }
+
+  void sharesAddUp() {
+    QFETCH(models::LinearOp, op);
+    QFETCH(unsigned, threads);
+    check(op, weights(op.weightCount(), 1 << 12), threads);
+  }
+
+  void theLargestWeightsAreExact() {
+    // One output whose weights have exactly the greatest norm, all of one sign and alternating.
+    const auto op = fullyConnected({4096, 1, 1}, 1);
+    std::vector<std::int32_t> weights(4096, static_cast<std::int32_t>(kMaxLeafNorm / 4096));
+    check(op, weights, 1);
+    for (std::size_t i = 0; i < weights.size(); i += 2) weights[i] = -weights[i];
+    check(op, weights, 1);
+    std::fill(weights.begin(), weights.end(), 0);
+    weights[17] = -static_cast<std::int32_t>(kMaxLeafNorm);
+    check(op, weights, 1);
+    weights[18] = 1;
+    const auto plan = m_context->plan(op);
+    const auto engine = LinearEngine::create(m_context, *plan, weights);
+    QVERIFY(!engine.ok());
+    QCOMPARE(engine.error().code, ErrorCode::InvalidArgument);
+  }
+
+  void damagedBytesAreRefused() {
+    const auto op = fullyConnected({16, 1, 1}, 4);
+    const auto plan = m_context->plan(op);
+    const Pass& pass = plan->passes().front();
+    const auto weights = this->weights(op.weightCount(), 100);
+    const LinearKeys keys = keysFor(*plan);
+    const LinearClient client(m_context, *m_key);
+    const auto engine = LinearEngine::create(m_context, *plan, weights);
+    const auto mask = m_data.words(op.out.size());
+    std::vector<std::uint64_t> share(op.out.size());
+    Pipe up, down;
+    QVERIFY(client.request(*plan, pass, m_data.words(op.in.size()), up.sink()).ok());
+    up.bytes()[5] ^= std::byte{1};
+    QCOMPARE(engine->evaluate(pass, keys, up.source(), mask, down.sink()).error().code,
+             ErrorCode::Format);
+    QVERIFY(client.request(*plan, pass, m_data.words(op.in.size()), up.sink()).ok());
+    up.bytes().pop_back();
+    QCOMPARE(engine->evaluate(pass, keys, up.source(), mask, down.sink()).error().code,
+             ErrorCode::Closed);
+    QVERIFY(down.bytes().empty());
+    Pipe again;
+    QVERIFY(client.request(*plan, pass, m_data.words(op.in.size()), again.sink()).ok());
+    QVERIFY(engine->evaluate(pass, keys, again.source(), mask, down.sink()).ok());
+    std::fill(down.bytes().begin() + he::kObjectHeaderBytes, down.bytes().begin() + 40,
+              std::byte{255});
+    QCOMPARE(client.receive(*plan, pass, down.source(), share).error().code, ErrorCode::Format);
+  }
+};
+
+QTEST_GUILESS_MAIN(TestTwoPartyLinear)
+#include "test_two_party_linear.moc"
