@@ -31,7 +31,7 @@
 //            most 2^-41 from an error that does not depend on P
 //   D        2^42·B: flooding takes a quarter of D, the bound on correct decryption is a half
 //   return   rounded from t·D to t·8 (c0) and t·2^w (c1, w = 12 at n = 32768): 1/16 and 1/10 of
-//            a unit of t more, 0.43 of 0.5 in all
+//            a unit of t more; below 0.47 of 0.5 in all
 //
 // What each party sees. The engine: its own draws and encryptions under the client's key; by RLWE
 // (symmetric encryption, seeded) they are simulated by uniform polynomials. The client: answers

@@ -2,10 +2,15 @@
 // hidden from the client by masks that look uniform.
 #include <algorithm>
 #include <array>
+#include <cmath>
 
 #include <QTest>
 
+#include "engine/he/parameters.h"
+#include "engine/he/sampling.h"
+#include "engine/he/wire.h"
 #include "engine/offline/two_party/powers.h"
+#include "engine/offline/two_party/powers_scheme.h"
 #include "engine/protocol/honeybadger.h"
 #include "tests/support/random_words.h"
 
@@ -194,6 +199,201 @@ class TestHePowers : public QObject {
     }
     QCOMPARE(PowersPlan::create({2, 10, 19, 12}, 1).error().code, ErrorCode::Unsupported);
     QCOMPARE(PowersPlan::create({9, 10, 12, 12}, 1).error().code, ErrorCode::InvalidArgument);
+  }
+
+  // The argument at the top of powers.h, number by number, wherever a model may lie.
+  void widthsHide_data() {
+    QTest::addColumn<uint>("slots");
+    for (const uint slots : {8192U, 16384U, 32768U}) QTest::addRow("%u slots", slots) << slots;
+  }
+  void widthsHide() {
+    QFETCH(uint, slots);
+    for (std::uint32_t degree = 2; degree <= 8; ++degree) {
+      for (const PowersShape shape :
+           {PowersShape{degree, 10, kF, kTruncation}, PowersShape{degree, 0, 4, 4},
+            PowersShape{degree, 32, 18, 30}}) {
+        const auto plan = PowersPlan::create(shape, slots, slots).value();
+        const PowersPlan::Scheme& scheme = plan.scheme();
+        const auto width = [&](std::uint32_t k, std::uint32_t lambdaBits, std::uint32_t ringBits) {
+          return static_cast<double>(k == 1 ? lambdaBits : ringBits - 1);
+        };
+        for (std::uint32_t k = 2; k <= degree; ++k) {
+          const auto [a, b] = scheme.split[k];
+          QCOMPARE(a + b, k);
+          const auto client = [&](std::uint32_t j) {
+            return width(j, 63 - shape.truncation, plan.ringBits());
+          };
+          const auto engine = [&](std::uint32_t j) {
+            return width(j, shape.precisionBits + 43, plan.ringBits() - (a == b ? 1 : 0));
+          };
+          double value = std::exp2(client(a) + engine(b));
+          if (a != b) value += std::exp2(client(b) + engine(a));
+          const double mask = 7 * std::exp2(scheme.tBits[k] - 3.0);
+          QVERIFY(value / mask <= std::exp2(-40));
+          double t = 0;
+          for (const he::Modulus& p : scheme.crt[k].primes) t += std::log2(double(p.value()));
+          QVERIFY((mask + 2 * value) / std::exp2(t) < 0.97);
+
+          for (std::size_t p = 0; p < scheme.parts.size(); ++p) {
+            if (scheme.parts[p].answerT[k] == 0) continue;
+            const auto& answer = *scheme.tables[p].answer[k];
+            const double n = slots;
+            const double error =
+                std::log2(9.8 * he::kErrorDeviation * std::sqrt(a == b ? n : 2 * n)) +
+                answer.t.bits() - 1;
+            for (const std::uint32_t sent : {a, b}) {
+              // Relative to the scale of the encryption that the error stems from.
+              const double scale = scheme.tables[p].d.prefix(scheme.parts[p].sentD[sent]).bits();
+              const double flooding = answer.floodingBits - 1.0 - answer.d.bits();
+              QVERIFY2(flooding - (error - scale) >= 39.9,
+                       qPrintable(QString::number(flooding - (error - scale))));
+            }
+            const double units = std::exp2(answer.floodingBits - 1.0 - answer.d.bits()) +
+                                 9.8 * std::sqrt(n / 18) / std::exp2(scheme.answerBits1) +
+                                 0.5 / std::exp2(powers::kAnswerBits0);
+            QVERIFY2(units < 0.47, qPrintable(QString::number(units)));
+            QVERIFY(scheme.tables[p].all.bits() <= he::Parameters::securityBound(slots));
+          }
+        }
+      }
+    }
+  }
+
+  // |e·P| at the widest factors of degree 4: random slots, and all coefficients at the end of their
+  // range. e·P is read off its remainder modulo t·2^43.
+  void errorStaysBelowBound() {
+    const auto plan = PowersPlan::create({4, 10, kF, kTruncation}, 32768, 32768).value();
+    const PowersPlan::Scheme& scheme = plan.scheme();
+    const he::Basis& t = scheme.tables[0].answer[4]->t;
+    const he::Basis wide = t.with(scheme.tables[0].d.prefix(1));
+    const auto lift = he::BasisChange::lifting(t, wide);
+    he::Sampler sampler = he::Sampler::fresh().value();
+    const double bound =
+        powers::noiseBits(powers::sum(scheme.parts[0].tBits, t.count()), 15, false);
+    for (const bool extreme : {false, true}) {
+      he::Poly low(t);
+      for (std::size_t i = 0; i < t.count(); ++i) {
+        const std::uint64_t q = t.modulus(i).value();
+        for (std::size_t j = 0; j < t.degree(); ++j) {
+          // ±(t - 1) / 2, signs at random.
+          const std::uint64_t half = (q - 1) / 2;
+          low.limb(i)[j] = extreme ? half : m_data.word() % q;
+        }
+      }
+      if (extreme) {
+        for (std::size_t j = 0; j < t.degree(); ++j) {
+          if ((m_data.word() & 1) == 0) continue;
+          for (std::size_t i = 0; i < t.count(); ++i) low.limb(i)[j] += 1;
+        }
+      }
+      he::Poly factor = lift.apply(low), error = sampler.error(wide);
+      he::forward(wide, factor);
+      he::forward(wide, error);
+      he::Poly product = he::multiply(wide, factor, error);
+      he::inverse(wide, product);
+      long double greatest = 0;
+      for (std::size_t j = 0; j < wide.degree(); ++j) {
+        long double fraction = 0;
+        for (std::size_t i = 0; i < wide.count(); ++i) {
+          const he::Modulus& q = wide.modulus(i);
+          std::uint64_t others = 1;
+          for (std::size_t l = 0; l < wide.count(); ++l) {
+            if (l != i) others = q.multiply(others, q.reduce(wide.modulus(l).value()));
+          }
+          fraction += static_cast<long double>(q.multiply(product.limb(i)[j], q.inverse(others))) /
+                      static_cast<long double>(q.value());
+        }
+        greatest = std::max(greatest, std::abs(fraction - std::round(fraction)));
+      }
+      const double bits = std::log2(static_cast<double>(greatest)) + wide.bits();
+      qInfo("|e P| reaches 2^%.1f, bound 2^%.0f", bits, bound);
+      QVERIFY(bits < bound && bits > bound - 4);
+    }
+  }
+
+  // A second client, written from the description of the messages: it sees the error of an answer,
+  // which must be flooding and rounding and stay below half a unit.
+  void answersAreFlooded() {
+    constexpr std::uint32_t kSlots = 16384;
+    const auto plan = PowersPlan::create({2, 10, kF, kTruncation}, kSlots, kSlots).value();
+    const PowersPlan::Scheme& scheme = plan.scheme();
+    QCOMPARE(scheme.parts.size(), std::size_t{1});
+    const powers::PartTables& part = scheme.tables[0];
+    he::Sampler sampler = he::Sampler::fresh().value();
+    const he::Poly secret = sampler.ternary(part.all);
+    he::Poly transformed = secret;
+    he::forward(part.all, transformed);
+
+    const auto encryptZero = [&](const he::Basis& basis, std::uint32_t power) {
+      const random::Seed seed = sampler.seed();
+      he::Poly c0 = sampler.error(basis);
+      he::forward(basis, c0);
+      he::subtractFrom(
+          basis, c0,
+          he::multiply(basis, he::expandUniform(basis, seed, powers::streamOf(0, power)),
+                       transformed));
+      std::vector<std::byte> bytes;
+      for (const std::uint8_t b : seed.bytes) bytes.push_back(std::byte{b});
+      for (std::size_t i = 0; i < basis.count(); ++i) {
+        std::vector<std::byte> limb(he::packedBytes(basis.modulus(i), kSlots));
+        he::pack(basis.modulus(i), {c0.limb(i), kSlots}, limb);
+        bytes.insert(bytes.end(), limb.begin(), limb.end());
+      }
+      return bytes;
+    };
+    const auto key = PowersPublicKey::parse(plan, encryptZero(part.all, 0)).value();
+    const SecureVector<std::uint64_t> lambda1(kSlots, std::uint64_t{1} << 54);
+    PowersEngine engine(plan, key, lambda1);
+    const auto answer = engine.answer(encryptZero(part.sent[1], 1)).value();
+
+    // c0 modulo t (whole limbs), then modulo 8; c1 modulo t, then modulo 2^w.
+    const std::size_t limbs = he::packedBytes(part.answer[2]->t);
+    const auto wordAt = [&](std::size_t first, std::uint32_t bits, std::size_t j) {
+      std::uint64_t word = 0;
+      for (std::uint32_t b = 0; b < bits; ++b) {
+        const std::size_t at = j * bits + b;
+        word |= (static_cast<std::uint64_t>(answer[first + at / 8]) >> (at % 8) & 1) << b;
+      }
+      return word;
+    };
+    const std::uint32_t w = scheme.answerBits1;
+    const std::size_t low0 = limbs, low1 = 2 * limbs + kSlots * powers::kAnswerBits0 / 8;
+    QCOMPARE(answer.size(), low1 + kSlots * w / 8);
+
+    // c1·s modulo 2^w by a product modulo one prime.
+    const he::Basis prime = part.all.prefix(1);
+    he::Poly c1(prime), s(prime);
+    for (std::size_t j = 0; j < kSlots; ++j) c1.limb(0)[j] = wordAt(low1, w, j);
+    std::copy_n(transformed.limb(0), kSlots, s.limb(0));
+    he::forward(prime, c1);
+    he::Poly product = he::multiply(prime, c1, s);
+    he::inverse(prime, product);
+    const std::uint64_t q = prime.modulus(0).value(), mask = (1U << w) - 1;
+    double greatest = 0;
+    constexpr std::size_t kBins = 32;
+    std::array<std::size_t, kBins> counts{};
+    for (std::size_t j = 0; j < kSlots; ++j) {
+      std::uint64_t value = product.limb(0)[j];
+      if (value > q / 2) value -= q;
+      value += wordAt(low0, powers::kAnswerBits0, j) << (w - powers::kAnswerBits0);
+      auto error = static_cast<double>(value & mask) / (1 << w);
+      if (error >= 0.5) error -= 1;
+      greatest = std::max(greatest, std::abs(error));
+      ++counts[static_cast<std::size_t>((error + 0.5) * kBins)];
+    }
+    qInfo("errors reach %.3f of a unit", greatest);
+    QVERIFY(greatest > 0.24 && greatest < 0.46);
+    // Uniform over ±1/4: the 16 middle bins, less the edges that rounding blurs.
+    double chi = 0;
+    const double expected =
+        static_cast<double>(kSlots) /
+        std::exp2(scheme.tables[0].answer[2]->floodingBits - scheme.tables[0].answer[2]->d.bits()) /
+        kBins;
+    for (std::size_t b = 12; b < 20; ++b) {
+      const double difference = static_cast<double>(counts[b]) - expected;
+      chi += difference * difference / expected;
+    }
+    QVERIFY2(chi < 40, qPrintable(QString::number(chi)));  // 8 degrees of freedom: 2^-18
   }
 
   // Stages of one degree and scale lie one after the other; each value has one slot.
