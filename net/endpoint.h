@@ -14,6 +14,8 @@ namespace pillarbox::net {
 constexpr std::uint16_t kDefaultEnginePort = 7120;
 /// The same for dealers.
 constexpr std::uint16_t kDefaultDealerPort = 7121;
+/// The same for the administration of engines.
+constexpr std::uint16_t kDefaultAdminPort = 7122;
 
 struct Endpoint {
   std::string host;  ///< name or address, without brackets

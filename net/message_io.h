@@ -23,6 +23,8 @@ namespace pillarbox::net {
 constexpr std::uint32_t kProtocolVersion = 1;
 /// The longest control message that anybody reads.
 constexpr std::size_t kMaxMessageBytes = 256 * 1024;
+/// The longest piece of a model file that is being uploaded (net/admin.proto).
+constexpr std::size_t kAdminChunkBytes = std::size_t{1} << 18;
 constexpr std::size_t kStreamChunkWords = std::size_t{1} << 15;
 
 /// "Pillarbox 0.1.0": what the Hello messages carry and --version prints.

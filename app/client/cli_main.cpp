@@ -18,6 +18,7 @@
 #include <QFile>
 #include <nlohmann/json.hpp>
 
+#include "app/client/cli_admin.h"
 #include "app/client/engine_session.h"
 #include "app/client/image_loader.h"
 #include "app/client/image_set.h"
@@ -434,10 +435,16 @@ int run(int argc, char** argv) {
   removeCommand.add_flag("--dealer", dealer, "The pin of a dealer");
   removeCommand.add_option("ADDRESS", address, "HOST:PORT")->required();
 
+  AdminCommands admin(app);
+
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
     return app.exit(error) == 0 ? kExitOk : kExitUsage;
+  }
+  if (admin.parsed()) {
+    const Status status = admin.run();
+    return status.ok() ? kExitOk : fail(status.error());
   }
   if (listCommand.parsed()) return listPins(stateDir);
   if (removeCommand.parsed()) return removePin(stateDir, address, dealer);

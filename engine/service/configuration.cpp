@@ -56,16 +56,23 @@ std::string store(const fs::path& file, const Setting& setting, const toml::node
           if (!value) return setting.key + " must be a path in quotes";
           *target.value = fromFolder(file, *value);
         } else {
-          static_assert(std::is_same_v<T, PathListTarget>);
+          constexpr bool kPaths = std::is_same_v<T, PathListTarget>;
+          static_assert(kPaths || std::is_same_v<T, TextListTarget>);
           const toml::array* array = node.as_array();
           const std::string problem =
-              setting.key + " must be a list of paths, for example [\"model.onnx\"]";
+              setting.key + (kPaths ? " must be a list of paths, for example [\"model.onnx\"]"
+                                    : " must be a list of strings in quotes");
           if (array == nullptr) return problem;
           std::vector<std::string> values;
           for (const toml::node& element : *array) {
             const auto value = element.value_exact<std::string>();
             if (!value) return problem;
-            values.push_back(fromFolder(file, *value));
+            if constexpr (kPaths) {
+              values.push_back(fromFolder(file, *value));
+            } else {
+              if (std::string wrong = checked(*value); !wrong.empty()) return wrong;
+              values.push_back(*value);
+            }
           }
           *target.value = std::move(values);
         }
@@ -178,6 +185,12 @@ std::vector<Setting> EngineConfiguration::settings() {
       {"offline.trust_dealer", &trustDealer, checkFingerprint},
       {"offline.trust_dealer_on_first_use", &trustDealerOnFirstUse, {}},
       {"offline.allow_insecure_first_party", &allowInsecureFirstParty, {}},
+      {"administration.listen", &adminListen, checkListenAddress},
+      {"administration.certificates", PathListTarget{&adminCertificates}, {}},
+      {"administration.fingerprints", TextListTarget{&adminFingerprints}, checkFingerprint},
+      {"administration.model_dir", PathTarget{&adminModelDir}, {}},
+      {"administration.max_upload_mib", IntegerTarget{&adminMaxUploadMib, 1, 512}, {}},
+      {"administration.max_models", IntegerTarget{&adminMaxModels, 1, 1000}, {}},
       {"log.level", &logLevel, oneOf({"debug", "info", "warning", "error"})},
       {"log.format", &logFormat, oneOf({"text", "json"})},
       {"limits.max_sessions", IntegerTarget{&maxSessions, 1, 10000}, {}},
@@ -191,9 +204,18 @@ std::vector<Setting> EngineConfiguration::settings() {
 }
 
 Status EngineConfiguration::validate() const {
-  if (models.empty()) {
+  if (models.empty() && adminListen.empty()) {
     return Error{ErrorCode::InvalidArgument,
                  "no model is given; use --model FILE.onnx or \"models\" in the configuration"};
+  }
+  if (!adminListen.empty() && adminCertificates.empty() && adminFingerprints.empty()) {
+    return Error{ErrorCode::InvalidArgument,
+                 "administration needs to know who may administrate; use --admin-certificate "
+                 "FILE.pem (pillarbox-cli admin keygen makes one)"};
+  }
+  if (adminListen.empty() && (!adminCertificates.empty() || !adminFingerprints.empty())) {
+    return Error{ErrorCode::InvalidArgument,
+                 "administrators are named but no address for them; use --admin HOST:PORT"};
   }
   if (listen.empty()) {
     return Error{ErrorCode::InvalidArgument,

@@ -29,7 +29,11 @@ struct PathTarget {
 struct PathListTarget {
   std::vector<std::string>* value;
 };
-using Target = std::variant<std::string*, bool*, IntegerTarget, PathTarget, PathListTarget>;
+struct TextListTarget {
+  std::vector<std::string>* value;  ///< each is checked
+};
+using Target =
+    std::variant<std::string*, bool*, IntegerTarget, PathTarget, PathListTarget, TextListTarget>;
 
 struct Setting {
   std::string key;  ///< with its table: "limits.max_sessions"
@@ -62,6 +66,12 @@ struct EngineConfiguration {
   std::string trustDealer;       ///< SHA-256; empty: the pin, or first use on loopback
   bool trustDealerOnFirstUse = false;
   bool allowInsecureFirstParty = false;
+  std::string adminListen;                     ///< empty: no administration
+  std::vector<std::string> adminCertificates;  ///< PEM files
+  std::vector<std::string> adminFingerprints;
+  std::string adminModelDir;  ///< of uploaded models; empty: "models" in the state folder
+  std::int64_t adminMaxUploadMib = 512;
+  std::int64_t adminMaxModels = 32;
   std::string stateDir;
   std::string logLevel = "info";
   std::string logFormat = "text";

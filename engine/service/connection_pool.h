@@ -22,11 +22,11 @@
 
 namespace pillarbox::service {
 
-template <typename Connection>
+template <typename Connection, typename Incoming = net::Transport>
 class ConnectionPool {
  public:
   using Factory =
-      std::function<std::unique_ptr<Connection>(std::uint64_t id, std::unique_ptr<net::Transport>)>;
+      std::function<std::unique_ptr<Connection>(std::uint64_t id, std::unique_ptr<Incoming>)>;
 
   /// @param limit  connections served at a time; a few more are told that it is reached
   ConnectionPool(std::size_t limit, Factory factory)
@@ -36,7 +36,7 @@ class ConnectionPool {
   ConnectionPool& operator=(const ConnectionPool&) = delete;
 
   /// Takes over a connection; returns at once.
-  void add(std::unique_ptr<net::Transport> transport) {
+  void add(std::unique_ptr<Incoming> transport) {
     joinFinished();
     const std::lock_guard lock(m_mutex);
     const std::string peer = transport->peer();

@@ -56,7 +56,8 @@ Result<std::unique_ptr<SessionCorrelations>> FirstPartySource::open(
   std::shared_ptr<const offline::WideWeights> weights;
   {
     const std::lock_guard lock(m_mutex);
-    auto& known = m_weights[model->hash()];
+    std::erase_if(m_weights, [](const auto& entry) { return entry.first.expired(); });
+    auto& known = m_weights[model];
     if (!known) {
       known = std::make_shared<offline::WideWeights>(
           offline::WideWeights::plain(model->description(), model->weights()));

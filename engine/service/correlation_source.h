@@ -18,6 +18,7 @@
 #include "engine/inference/executor.h"
 #include "engine/offline/correlation_set.h"
 #include "engine/offline/dealing.h"
+#include "engine/service/served_models.h"
 #include "net/certificate.h"
 #include "net/channel.h"
 #include "net/endpoint.h"
@@ -68,6 +69,8 @@ class CorrelationSource {
       const Token& token, std::shared_ptr<const inference::EngineModel> model) = 0;
   /// Whether sets can be made now, else why not. From any thread.
   virtual Status ready() { return {}; }
+  /// The models that are offered from now on; those of running sessions stay good. From any thread.
+  virtual void serve(const ModelList&) {}
   /// Fails every call that waits. From any thread.
   virtual void stop() noexcept {}
 };
@@ -81,7 +84,9 @@ class FirstPartySource : public CorrelationSource {
 
  private:
   std::mutex m_mutex;
-  std::map<models::Sha256, std::shared_ptr<const offline::WideWeights>> m_weights;
+  std::map<std::weak_ptr<const inference::EngineModel>, std::shared_ptr<const offline::WideWeights>,
+           std::owner_less<>>
+      m_weights;
 };
 
 }  // namespace pillarbox::service

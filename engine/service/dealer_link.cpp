@@ -86,9 +86,8 @@ class DealtCorrelations : public SessionCorrelations {
   const std::shared_ptr<DealerLink::Inbox> m_inbox;
 };
 
-DealerLink::DealerLink(Options options,
-                       std::vector<std::shared_ptr<const inference::EngineModel>> models)
-    : m_options(std::move(options)), m_models(std::move(models)), m_pins(m_options.stateDirectory) {
+DealerLink::DealerLink(Options options, ModelList models)
+    : m_options(std::move(options)), m_pins(m_options.stateDirectory), m_models(std::move(models)) {
   m_thread = std::thread([this] { run(); });
   m_pinger = std::thread([this] { ping(); });
 }
@@ -97,6 +96,11 @@ DealerLink::~DealerLink() {
   stop();
   m_thread.join();
   m_pinger.join();
+}
+
+void DealerLink::serve(const ModelList& models) {
+  const std::lock_guard lock(m_mutex);
+  m_models = models;
 }
 
 void DealerLink::stop() noexcept {
@@ -121,6 +125,7 @@ void DealerLink::run() {
     m_line.reset();
     m_channel.reset();
     m_registrations.clear();
+    m_registering.clear();
     for (const auto& request : m_requests) request->answer = status;
     m_requests.clear();
     for (auto& [token, inbox] : m_inboxes) {
@@ -187,25 +192,27 @@ Result<std::unique_ptr<net::Channel>> DealerLink::connect() {
   return channel;
 }
 
-Result<DealerLink::Registration> DealerLink::registerModel(net::Channel& channel,
-                                                           const inference::EngineModel& model) {
+Status DealerLink::sendModel(net::Channel& channel, const inference::EngineModel& model) {
   const std::string description = models::serialize(model.description());
   ToDealer request;
   request.mutable_register_model()->set_description_bytes(
       static_cast<std::uint32_t>(description.size()));
   PILLARBOX_TRY(net::sendMessage(channel, request));
-  PILLARBOX_TRY(channel.send(net::FrameKind::Bytes, std::as_bytes(std::span(description))));
-  PILLARBOX_ASSIGN(const FromDealer answer, net::receiveMessage<FromDealer>(channel, kMaxMessage));
-  if (!answer.has_model_registered()) return outOfStep();
+  return channel.send(net::FrameKind::Bytes, std::as_bytes(std::span(description)));
+}
+
+Result<DealerLink::Registration> DealerLink::receiveRegistration(
+    net::Channel& channel, const net::proto::ModelRegistered& answer,
+    const std::shared_ptr<const inference::EngineModel>& model) {
   Registration registration;
-  if (answer.model_registered().hash() != bytesOf(model.hash()) ||
-      !assign(registration.maskId, answer.model_registered().mask_id())) {
+  registration.model = model;
+  if (answer.hash() != bytesOf(model->hash()) || !assign(registration.maskId, answer.mask_id())) {
     return Error{ErrorCode::Protocol, "the dealer registered another model"};
   }
   random::Seed seed;
   PILLARBOX_TRY(channel.receiveBytes(std::as_writable_bytes(std::span(seed.bytes))));
   auto weights = std::make_shared<offline::WideWeights>(
-      offline::WideWeights::masked(model.description(), model.weights(), seed));
+      offline::WideWeights::masked(model->description(), model->weights(), seed));
   PILLARBOX_ASSIGN(registration.maskedWeightsHash, offline::contentHash(*weights));
   registration.maskedWeights = std::move(weights);
   return registration;
@@ -230,9 +237,19 @@ Status DealerLink::serveOnce() {
   if (!welcome.has_welcome() || welcome.welcome().protocol_version() != net::kProtocolVersion) {
     return Error{ErrorCode::Version, "the dealer speaks another version of the protocol"};
   }
+  ModelList models;
+  {
+    const std::lock_guard lock(m_mutex);
+    models = m_models;
+  }
   std::map<models::Sha256, Registration> registrations;
-  for (const auto& model : m_models) {
-    PILLARBOX_ASSIGN(registrations[model->hash()], registerModel(*channel, *model));
+  for (const auto& model : models) {
+    PILLARBOX_TRY(sendModel(*channel, *model));
+    PILLARBOX_ASSIGN(const FromDealer answer,
+                     net::receiveMessage<FromDealer>(*channel, kMaxMessage));
+    if (!answer.has_model_registered()) return outOfStep();
+    PILLARBOX_ASSIGN(registrations[model->hash()],
+                     receiveRegistration(*channel, answer.model_registered(), model));
   }
   {
     const std::lock_guard lock(m_mutex);
@@ -242,7 +259,7 @@ Status DealerLink::serveOnce() {
     m_changed.notify_all();
   }
   logEvent(LogLevel::Info, "dealer_ready",
-           {{"dealer", channel->peer()}, {"models", m_models.size()}});
+           {{"dealer", channel->peer()}, {"models", models.size()}});
   return readPushes(*channel);
 }
 
@@ -272,6 +289,21 @@ Status DealerLink::readPushes(net::Channel& channel) {
         inbox->arrived.notify_all();
         break;
       }
+      case FromDealer::kModelRegistered: {
+        std::shared_ptr<const inference::EngineModel> model;
+        {
+          const std::lock_guard lock(m_mutex);
+          if (m_registering.empty()) return outOfStep();
+          model = m_registering.front();
+        }
+        PILLARBOX_ASSIGN(Registration registration,
+                         receiveRegistration(channel, message.model_registered(), model));
+        const std::lock_guard lock(m_mutex);
+        m_registrations.insert_or_assign(model->hash(), std::move(registration));
+        m_registering.pop_front();
+        m_changed.notify_all();
+        break;
+      }
       case FromDealer::kSessionRegistered:
       case FromDealer::kDeclined: {
         const std::lock_guard lock(m_mutex);
@@ -299,8 +331,45 @@ void DealerLink::ping() {
     const std::shared_ptr<net::Channel> channel = m_channel;
     if (!channel) continue;
     lock.unlock();
-    if (!net::sendMessage(*channel, message).ok()) channel->cancel();
+    {
+      const std::lock_guard order(m_writeMutex);
+      if (!net::sendMessage(*channel, message).ok()) channel->cancel();
+    }
     lock.lock();
+  }
+}
+
+Result<DealerLink::Registration> DealerLink::registrationOf(
+    const std::shared_ptr<net::Channel>& channel,
+    const std::shared_ptr<const inference::EngineModel>& model,
+    std::unique_lock<std::mutex>& order) {
+  const auto deadline = Clock::now() + m_options.networkTimeout;
+  for (;;) {
+    std::unique_lock lock(m_mutex);
+    if (m_stopped) return Error{ErrorCode::Closed, "the engine is shutting down"};
+    if (m_channel != channel) return Error{ErrorCode::Unreachable, "the engine lost its dealer"};
+    // One registration of a description at a time: a session that is registered behind it on the
+    // wire gets its mask, whatever was registered before.
+    const bool underWay =
+        std::any_of(m_registering.begin(), m_registering.end(),
+                    [&model](const auto& other) { return other->hash() == model->hash(); });
+    if (!underWay) {
+      const auto known = m_registrations.find(model->hash());
+      if (known != m_registrations.end() && known->second.model.lock() == model) {
+        return known->second;
+      }
+      m_registering.push_back(model);
+      lock.unlock();
+      if (!sendModel(*channel, *model).ok()) channel->cancel();
+      continue;
+    }
+    order.unlock();
+    const auto outcome = m_changed.wait_until(lock, deadline);
+    lock.unlock();
+    order.lock();
+    if (outcome == std::cv_status::timeout) {
+      return Error{ErrorCode::Timeout, "the dealer does not answer the engine"};
+    }
   }
 }
 
@@ -316,7 +385,7 @@ Result<std::unique_ptr<SessionCorrelations>> DealerLink::open(
     m_changed.wait_for(lock, kPatience, [this] { return m_stopped || m_channel != nullptr; });
   }
   {
-    const std::lock_guard order(m_writeMutex);
+    std::unique_lock order(m_writeMutex);
     {
       const std::lock_guard lock(m_mutex);
       if (m_stopped) return Error{ErrorCode::Closed, "the engine is shutting down"};
@@ -327,7 +396,12 @@ Result<std::unique_ptr<SessionCorrelations>> DealerLink::open(
                                                  "; see the engine's log"};
       }
       channel = m_channel;
-      registration = m_registrations.at(model->hash());
+    }
+    PILLARBOX_ASSIGN(registration, registrationOf(channel, model, order));
+    {
+      const std::lock_guard lock(m_mutex);
+      // Where the connection broke in between, nobody would answer or close these.
+      if (m_channel != channel) return Error{ErrorCode::Unreachable, "the engine lost its dealer"};
       contact = {m_options.addressForClients.value_or(m_options.address), m_fingerprint};
       m_inboxes[token] = inbox;
       m_requests.push_back(request);

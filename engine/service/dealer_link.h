@@ -1,7 +1,8 @@
 // The engine's connection to its dealer: dealer mode's CorrelationSource.
 //
 // One thread keeps one connection: it registers every model, then takes what the dealer pushes
-// (engine seeds) and hands it to the session it is for. When the connection breaks it starts again
+// (engine seeds) and hands it to the session it is for. A model that an administrator adds is
+// registered when the first session opens it. When the connection breaks it starts again
 // with growing pauses; the dealer then draws a new A, so that clients have to fetch a new E. Sets
 // that are complete stay good, sessions that are open register again when their client opens the
 // model again.
@@ -37,20 +38,23 @@ class DealerLink : public CorrelationSource {
     std::chrono::milliseconds networkTimeout{30000};
   };
 
-  DealerLink(Options options, std::vector<std::shared_ptr<const inference::EngineModel>> models);
+  DealerLink(Options options, ModelList models);
   ~DealerLink() override;
 
   offline::Mode mode() const override { return offline::Mode::Dealer; }
   Result<std::unique_ptr<SessionCorrelations>> open(
       const Token& token, std::shared_ptr<const inference::EngineModel> model) override;
   Status ready() override;
+  void serve(const ModelList& models) override;
   void stop() noexcept override;
 
  private:
   friend class DealtCorrelations;
 
-  /// What the dealer gave for one model on this connection.
+  /// What the dealer gave for one model on this connection. The mask A belongs to these weights:
+  /// other weights under the same A would show clients the difference of the two.
   struct Registration {
+    std::weak_ptr<const inference::EngineModel> model;
     MaskId maskId{};
     models::Sha256 maskedWeightsHash{};
     std::shared_ptr<const offline::WideWeights> maskedWeights;
@@ -70,23 +74,32 @@ class DealerLink : public CorrelationSource {
   void run();
   Status serveOnce();
   Result<std::unique_ptr<net::Channel>> connect();
-  Result<Registration> registerModel(net::Channel& channel, const inference::EngineModel& model);
+  Status sendModel(net::Channel& channel, const inference::EngineModel& model);
+  /// Takes what follows the dealer's answer to sendModel().
+  Result<Registration> receiveRegistration(
+      net::Channel& channel, const net::proto::ModelRegistered& answer,
+      const std::shared_ptr<const inference::EngineModel>& model);
+  /// Waits until `model` is registered on `channel`; `order` holds m_writeMutex, before and after.
+  Result<Registration> registrationOf(const std::shared_ptr<net::Channel>& channel,
+                                      const std::shared_ptr<const inference::EngineModel>& model,
+                                      std::unique_lock<std::mutex>& order);
   Status readPushes(net::Channel& channel);
   void ping();
   void closeSession(const Token& token);
 
   const Options m_options;
-  const std::vector<std::shared_ptr<const inference::EngineModel>> m_models;
   net::PinStore m_pins;
 
   std::mutex m_mutex;
   std::condition_variable m_changed;
   bool m_stopped = false;
+  ModelList m_models;  ///< what a new connection registers
   std::unique_ptr<net::TlsConnector> m_connector;
   std::shared_ptr<net::Channel> m_line;     ///< from the handshake on: what stop() cancels
   std::shared_ptr<net::Channel> m_channel;  ///< the same, once every model is registered
   net::Fingerprint m_fingerprint;
   std::map<models::Sha256, Registration> m_registrations;
+  std::deque<std::shared_ptr<const inference::EngineModel>> m_registering;  ///< in order of sending
   std::map<Token, std::shared_ptr<Inbox>> m_inboxes;
   std::deque<std::shared_ptr<Request>> m_requests;
   Error m_lastError{ErrorCode::Unreachable, "the dealer has not answered yet"};

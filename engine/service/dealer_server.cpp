@@ -1,5 +1,6 @@
 #include "engine/service/dealer_server.h"
 
+#include <algorithm>
 #include <chrono>
 #include <cstring>
 #include <exception>
@@ -214,6 +215,16 @@ Status DealerConnection::registerModel(std::uint32_t descriptionBytes) {
   if (!parsed.ok()) return std::move(parsed).error();
 
   const DealerConfiguration& limits = m_state.m_configuration;
+  // An engine whose weights changed registers their description again and gets another A. Sessions
+  // that are registered for the old one keep it.
+  const models::Sha256 hash = models::modelHash(*parsed);
+  const auto old = std::find_if(m_models.begin(), m_models.end(),
+                                [&hash](const auto& known) { return known->hash == hash; });
+  if (old != m_models.end()) {
+    m_models.erase(old);
+    const std::lock_guard lock(m_state.m_mutex);
+    --m_state.m_modelCount;
+  }
   if (m_models.size() >= static_cast<std::size_t>(limits.maxModelsPerEngine)) {
     return Error{ErrorCode::Exhausted, "this dealer takes at most " +
                                            std::to_string(limits.maxModelsPerEngine) +
@@ -243,12 +254,9 @@ Status DealerConnection::registerModel(std::uint32_t descriptionBytes) {
   auto model = std::make_shared<DealerModel>();
   PILLARBOX_TRY(random::systemRandom(model->maskId));
   model->weightMask = offline::WideWeights::expand(*parsed, seed);
-  model->hash = models::modelHash(*parsed);
+  model->hash = hash;
   model->description = std::move(parsed).value();
   model->memory = std::move(memory);
-  for (const auto& known : m_models) {
-    if (known->hash == model->hash) return protocolError("this model is registered already");
-  }
 
   FromDealer answer;
   answer.mutable_model_registered()->set_hash(bytesOf(model->hash));

@@ -3,18 +3,20 @@
 #include <atomic>
 #include <chrono>
 #include <iostream>
+#include <set>
 
 #include <CLI/CLI.hpp>
 
 #include "engine/core/files.h"
 #include "engine/core/hardening.h"
+#include "engine/service/admin_library.h"
+#include "engine/service/admin_session.h"
 #include "engine/service/connection_pool.h"
 #include "engine/service/dealer_link.h"
 #include "engine/service/log.h"
 #include "engine/service/process.h"
 #include "engine/service/service_commands.h"
 #include "engine/service/session.h"
-#include "models/onnx_reader.h"
 #include "net/local_http.h"
 #include "net/message_io.h"
 
@@ -22,11 +24,13 @@ namespace pillarbox::service {
 namespace {
 
 constexpr char kProgram[] = "pillarbox-engine";
+constexpr std::size_t kMaxAdminSessions = 8;
 
 struct Flags {
   std::string config;
   std::vector<std::string> models;
-  std::string listen, metrics, offline, dealer, trustDealer, stateDir, readyFile;
+  std::string listen, metrics, offline, dealer, trustDealer, stateDir, readyFile, admin;
+  std::vector<std::string> adminCertificates, adminFingerprints;
   bool trustDealerOnFirstUse = false;
   bool allowInsecureFirstParty = false;
 };
@@ -46,36 +50,30 @@ Status configure(const Flags& flags, EngineConfiguration& configuration) {
   if (!flags.dealer.empty()) configuration.dealer = flags.dealer;
   if (!flags.trustDealer.empty()) configuration.trustDealer = flags.trustDealer;
   if (!flags.stateDir.empty()) configuration.stateDir = flags.stateDir;
+  if (!flags.admin.empty()) configuration.adminListen = flags.admin;
+  if (!flags.adminCertificates.empty()) configuration.adminCertificates = flags.adminCertificates;
+  for (const std::string& text : flags.adminFingerprints) {
+    PILLARBOX_TRY(net::Fingerprint::parse(text).ok()
+                      ? Status()
+                      : Status(net::Fingerprint::parse(text).error()));
+  }
+  if (!flags.adminFingerprints.empty()) configuration.adminFingerprints = flags.adminFingerprints;
   configuration.trustDealerOnFirstUse |= flags.trustDealerOnFirstUse;
   configuration.allowInsecureFirstParty |= flags.allowInsecureFirstParty;
   return configuration.validate();
 }
 
-Result<std::vector<std::shared_ptr<const inference::EngineModel>>> loadModels(
-    const std::vector<std::string>& files) {
-  std::vector<std::shared_ptr<const inference::EngineModel>> models;
-  for (const std::string& file : files) {
-    PILLARBOX_ASSIGN(auto loaded, models::loadOnnx(std::filesystem::path(file)));
-    auto model = std::make_shared<const inference::EngineModel>(std::move(loaded.model),
-                                                                std::move(loaded.weights));
-    for (const auto& other : models) {
-      if (other->hash() == model->hash()) {
-        return Error{ErrorCode::InvalidArgument,
-                     file +
-                         " has the same public description as another model; clients could not "
-                         "tell them apart"};
-      }
-    }
-    logEvent(LogLevel::Info, "model_loaded",
-             {{"file", file},
-              {"model", model->description().name},
-              {"hash", models::toHex(model->hash())},
-              {"rounds", model->description().stages.size()},
-              {"activations", model->description().activationCount()},
-              {"weights", model->description().weightCount()}});
-    models.push_back(std::move(model));
+Result<std::set<net::Fingerprint>> administrators(const EngineConfiguration& configuration) {
+  std::set<net::Fingerprint> known;
+  for (const std::string& file : configuration.adminCertificates) {
+    PILLARBOX_ASSIGN(const auto fingerprint, net::certificateFingerprint(file));
+    known.insert(fingerprint);
   }
-  return models;
+  for (const std::string& text : configuration.adminFingerprints) {
+    PILLARBOX_ASSIGN(const auto fingerprint, net::Fingerprint::parse(text));
+    known.insert(fingerprint);
+  }
+  return known;
 }
 
 Result<std::unique_ptr<CorrelationSource>> makeSource(const EngineContext& context,
@@ -106,7 +104,7 @@ Result<std::unique_ptr<CorrelationSource>> makeSource(const EngineContext& conte
   options.stateDirectory = stateDir;
   options.networkTimeout = std::chrono::seconds(configuration.networkSeconds);
   return std::unique_ptr<CorrelationSource>(
-      std::make_unique<DealerLink>(std::move(options), context.models));
+      std::make_unique<DealerLink>(std::move(options), *context.models.current()));
 }
 
 /// /healthz: the process answers. /readyz: clients would be served, correlations included.
@@ -140,7 +138,23 @@ Status serve(const Flags& flags) {
 
   PILLARBOX_ASSIGN(const auto stateDir, stateDirectory(configuration.stateDir));
   PILLARBOX_ASSIGN(const net::Endpoint listen, net::parseEndpoint(configuration.listen));
-  PILLARBOX_ASSIGN(context.models, loadModels(configuration.models));
+  const bool administered = !configuration.adminListen.empty();
+  PILLARBOX_ASSIGN(const auto known, administrators(configuration));
+  ModelLibrary::Options libraryOptions;
+  libraryOptions.configured = configuration.models;
+  if (administered) {
+    libraryOptions.directory = configuration.adminModelDir.empty()
+                                   ? stateDir / "models"
+                                   : std::filesystem::path(configuration.adminModelDir);
+    PILLARBOX_TRY(makePrivateDirectory(stateDir));
+  }
+  libraryOptions.maxUploadBytes = static_cast<std::uint64_t>(configuration.adminMaxUploadMib) << 20;
+  libraryOptions.maxModels = static_cast<std::size_t>(configuration.adminMaxModels);
+  libraryOptions.serve = [&context](const ModelList& models) {
+    context.models.replace(models);
+    if (context.correlations) context.correlations->serve(models);
+  };
+  PILLARBOX_ASSIGN(const auto library, ModelLibrary::open(std::move(libraryOptions)));
   PILLARBOX_ASSIGN(net::Identity identity, loadOrCreateIdentity(stateDir, kProgram));
   context.setMemory =
       std::make_unique<MemoryBudget>(static_cast<std::uint64_t>(configuration.setMemoryMib) << 20);
@@ -168,13 +182,42 @@ Status serve(const Flags& flags) {
   if (!configuration.metrics.empty()) {
     PILLARBOX_ASSIGN(monitor, startMonitor(context, stopping));
   }
-  PILLARBOX_TRY(announceReady(*listener, identity, flags.readyFile));
+
+  const AdminContext adminContext{*library, known,
+                                  std::chrono::seconds(configuration.handshakeSeconds),
+                                  std::chrono::seconds(configuration.idleSeconds),
+                                  std::chrono::seconds(configuration.networkSeconds)};
+  ConnectionPool<AdminSession, net::TlsTransport> adminSessions(
+      kMaxAdminSessions,
+      [&adminContext](std::uint64_t id, std::unique_ptr<net::TlsTransport> transport) {
+        return std::make_unique<AdminSession>(adminContext, id, std::move(transport));
+      });
+  std::unique_ptr<net::TlsListener> adminListener;
+  if (administered) {
+    PILLARBOX_ASSIGN(const net::Endpoint address, net::parseEndpoint(configuration.adminListen));
+    net::ListenOptions adminOptions{address, identity};
+    adminOptions.requestClientCertificate = true;
+    adminOptions.handshakeTimeout = std::chrono::seconds(configuration.handshakeSeconds);
+    PILLARBOX_ASSIGN(
+        adminListener,
+        net::TlsListener::start(
+            std::move(adminOptions),
+            [&adminSessions](std::unique_ptr<net::TlsTransport> transport) {
+              adminSessions.add(std::move(transport));
+            },
+            [](const std::string& peer, const Error& error) {
+              logError(LogLevel::Warning, "admin_handshake_failed", error, {{"peer", peer}});
+            }));
+  }
+  PILLARBOX_TRY(announceReady(*listener, identity, flags.readyFile, adminListener.get()));
 
   const std::string signal = waitForStop();
   logEvent(LogLevel::Info, "stopping", {{"signal", signal}, {"sessions", sessions.running()}});
   notifySystemd("STOPPING=1");
   stopping = true;
+  if (adminListener) adminListener->stop();
   listener->stop();
+  adminSessions.shutDown(std::chrono::seconds(0));
   sessions.shutDown(std::chrono::seconds(configuration.drainSeconds));
   context.correlations->stop();
   logEvent(LogLevel::Info, "stopped");
@@ -212,6 +255,18 @@ int run(int argc, char** argv) {
                         "pinned without this)");
   serveCommand.add_flag("--allow-insecure-first-party", flags.allowInsecureFirstParty,
                         "Allow --offline first-party, in which this engine could read the images");
+  serveCommand
+      .add_option("--admin", flags.admin,
+                  "Where administrators may connect (default: nowhere); needs their certificates")
+      ->type_name("HOST:PORT");
+  serveCommand
+      .add_option("--admin-certificate", flags.adminCertificates,
+                  "Certificate of an administrator; may be given several times")
+      ->type_name("FILE.pem");
+  serveCommand
+      .add_option("--admin-fingerprint", flags.adminFingerprints,
+                  "The same as a SHA-256 fingerprint (pillarbox-cli admin keygen prints it)")
+      ->type_name("SHA256");
   serveCommand
       .add_option("--ready-file", flags.readyFile, "Write the listening line here when ready")
       ->type_name("PATH");

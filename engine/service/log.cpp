@@ -22,6 +22,8 @@ spdlog::level::level_enum levelOf(LogLevel level) {
       return spdlog::level::warn;
     case LogLevel::Error:
       return spdlog::level::err;
+    case LogLevel::Audit:
+      return spdlog::level::critical;
   }
   return spdlog::level::err;
 }
@@ -36,6 +38,8 @@ const char* nameOf(LogLevel level) {
       return "warning";
     case LogLevel::Error:
       return "error";
+    case LogLevel::Audit:
+      return "audit";
   }
   return "error";
 }

@@ -16,7 +16,8 @@
 
 namespace pillarbox::service {
 
-enum class LogLevel { Debug, Info, Warning, Error };
+/// Audit is above every level that can be configured: what administrators do is always written.
+enum class LogLevel { Debug, Info, Warning, Error, Audit };
 
 struct LogField {
   std::string key;

@@ -89,15 +89,23 @@ int checkConfigCommand(const std::string& file, const std::vector<Setting>& sett
 }
 
 Status announceReady(const net::TlsListener& listener, const net::Identity& identity,
-                     const std::string& readyFile) {
-  std::string addresses;
-  for (const std::string& address : listener.addresses()) {
-    addresses += (addresses.empty() ? "" : " ") + address;
-  }
-  const std::string line =
-      "listening on " + addresses + " fingerprint " + identity.fingerprint().text();
+                     const std::string& readyFile, const net::TlsListener* administration) {
+  const auto addressesOf = [](const net::TlsListener& of) {
+    std::string addresses;
+    for (const std::string& address : of.addresses()) {
+      addresses += (addresses.empty() ? "" : " ") + address;
+    }
+    return addresses;
+  };
+  std::string line =
+      "listening on " + addressesOf(listener) + " fingerprint " + identity.fingerprint().text();
   logEvent(LogLevel::Info, "listening",
-           {{"address", addresses}, {"fingerprint", identity.fingerprint().text()}});
+           {{"address", addressesOf(listener)}, {"fingerprint", identity.fingerprint().text()}});
+  if (administration != nullptr) {
+    line += " administration " + addressesOf(*administration);
+    logEvent(LogLevel::Info, "administration_listening",
+             {{"address", addressesOf(*administration)}});
+  }
   std::cout << line << std::endl;
   notifySystemd("READY=1\nSTATUS=" + line);
   if (readyFile.empty()) return {};

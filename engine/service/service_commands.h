@@ -37,8 +37,10 @@ int checkConfigCommand(const std::string& file, const std::vector<Setting>& sett
 int fail(const std::string& program, const Error& error);
 
 /// Says that the program listens: a log line, "listening on HOST:PORT fingerprint AA:BB:..." on
-/// stdout, READY=1 to systemd, and the same words in `readyFile` if that is not empty.
+/// stdout, READY=1 to systemd, and the same words in `readyFile` if that is not empty. Where there
+/// is an administration, the line ends in " administration HOST:PORT".
 Status announceReady(const net::TlsListener& listener, const net::Identity& identity,
-                     const std::string& readyFile);
+                     const std::string& readyFile,
+                     const net::TlsListener* administration = nullptr);
 
 }  // namespace pillarbox::service

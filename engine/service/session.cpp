@@ -149,7 +149,7 @@ Status Session::welcome() {
   welcome.set_offline_mode(static_cast<std::uint32_t>(m_context.correlations->mode()));
   welcome.set_token(bytesOf(m_token));
   welcome.set_max_sets(static_cast<std::uint32_t>(m_context.configuration.setsPerSession));
-  for (const auto& model : m_context.models) {
+  for (const auto& model : *m_context.models.current()) {
     net::proto::ModelEntry& entry = *welcome.add_models();
     entry.set_name(model->description().name);
     entry.set_hash(bytesOf(model->hash()));
@@ -192,18 +192,22 @@ Status Session::decline(const Error& error) {
 }
 
 Status Session::openModel(const net::proto::OpenModel& request) {
-  const auto found =
-      std::find_if(m_context.models.begin(), m_context.models.end(),
-                   [&](const auto& model) { return bytesOf(model->hash()) == request.hash(); });
-  if (found == m_context.models.end()) {
+  const auto asked = [&request](const auto& model) {
+    return model && bytesOf(model->hash()) == request.hash();
+  };
+  const auto models = m_context.models.current();
+  const auto found = std::find_if(models->begin(), models->end(), asked);
+  // A session may open the model that it has once more after an administrator took it off the list.
+  const auto model = found != models->end() ? *found : asked(m_model) ? m_model : nullptr;
+  if (!model) {
     return Error{ErrorCode::NotFound,
                  "this engine has no model with that description; it may have been replaced since "
                  "you connected"};
   }
   // Sets made for another model are worthless; those for this one stay good when a client opens it
   // again because the dealer came back.
-  if (m_model != *found) m_bank.clear();
-  m_model = *found;
+  if (m_model != model) m_bank.clear();
+  m_model = model;
   m_correlations.reset();
   auto opened = m_context.correlations->open(m_token, m_model);
   if (!opened.ok()) return decline(opened.error());

@@ -26,6 +26,7 @@
 #include "engine/service/correlation_source.h"
 #include "engine/service/memory_budget.h"
 #include "engine/service/metrics.h"
+#include "engine/service/served_models.h"
 #include "net/channel.h"
 #include "net/messages.pb.h"
 
@@ -34,7 +35,7 @@ namespace pillarbox::service {
 /// What the sessions of an engine share; outlives them.
 struct EngineContext {
   EngineConfiguration configuration;
-  std::vector<std::shared_ptr<const inference::EngineModel>> models;
+  ServedModels models;
   std::unique_ptr<CorrelationSource> correlations;
   std::unique_ptr<MemoryBudget> setMemory;
   Metrics metrics;
