@@ -107,12 +107,29 @@ class PassWork {
   /// One ciphertext for each tile.
   using Tiles = std::vector<he::Ciphertext>;
 
+  /// What one thread needs for leaves.
+  struct Scratch {
+    explicit Scratch(const PassWork& work)
+        : atOnce(std::min<std::size_t>(kGroupsAtOnce, work.m_pass.groups)),
+          transformed(atOnce * work.m_parameters.degree()),
+          part(work.m_parameters.degree()),
+          values(atOnce),
+          a(atOnce),
+          b(atOnce) {}
+    std::size_t atOnce;
+    SecureVector<std::uint64_t> transformed, part;
+    std::vector<SecureVector<std::int64_t>> values;
+    std::vector<const std::uint64_t*> a, b;
+  };
+
   /// The merged leaves that are `residue` mod 2^level, of a block; there must be such a leaf.
-  Tiles pack(std::uint32_t block, std::uint32_t level, std::uint32_t residue) const {
-    if (level == m_pass.levels) return leaf((block << m_pass.levels) + residue);
-    Tiles even = pack(block, level + 1, residue);
+  Tiles pack(std::uint32_t block, std::uint32_t level, std::uint32_t residue,
+             Scratch& scratch) const {
+    if (level == m_pass.levels) return leaf((block << m_pass.levels) + residue, scratch);
+    Tiles even = pack(block, level + 1, residue, scratch);
     const std::uint32_t odd = residue + (1U << level);
-    merge(level, even, odd < m_pass.leavesOf(block) ? pack(block, level + 1, odd) : Tiles());
+    merge(level, even,
+          odd < m_pass.leavesOf(block) ? pack(block, level + 1, odd, scratch) : Tiles());
     return even;
   }
 
@@ -123,12 +140,15 @@ class PassWork {
         he::addTo(m_parameters, a[tile], a[tile]);
         continue;
       }
-      const he::Poly& shift = m_shifts[level];
-      const he::Ciphertext moved{he::multiply(m_q, b[tile].c0, shift),
-                                 he::multiply(m_q, b[tile].c1, shift)};
+      for (he::Poly* half : {&b[tile].c0, &b[tile].c1}) {
+        for (std::size_t limb = 0; limb < m_q.count(); ++limb) {
+          const std::uint64_t *x = half->limb(limb), *shift = m_shifts[level].limb(limb);
+          he::kernels().dot(m_q.modulus(limb), &x, &shift, 1, half->limb(limb), m_q.degree());
+        }
+      }
       he::Ciphertext difference = a[tile];
-      he::subtractFrom(m_parameters, difference, moved);
-      he::addTo(m_parameters, a[tile], moved);
+      he::subtractFrom(m_parameters, difference, b[tile]);
+      he::addTo(m_parameters, a[tile], b[tile]);
       he::addTo(m_parameters, a[tile],
                 he::automorphism(m_parameters, *m_galois[level], difference));
     }
@@ -140,17 +160,14 @@ class PassWork {
   }
 
   /// The products of a leaf's weight polynomials with all tiles' requests.
-  Tiles leaf(std::uint32_t number) const {
+  Tiles leaf(std::uint32_t number, Scratch& scratch) const {
     const std::size_t n = m_parameters.degree(), tiles = m_pass.tiles.size();
     const std::size_t from = number * m_plan.weightsPerLeaf(m_pass);
     Tiles result;
     for (std::size_t tile = 0; tile < tiles; ++tile) {
       result.push_back({he::Poly(m_q), he::Poly(m_q)});
     }
-    const std::size_t atOnce = std::min<std::size_t>(kGroupsAtOnce, m_pass.groups);
-    SecureVector<std::uint64_t> transformed(atOnce * n), part(n);
-    std::vector<SecureVector<std::int64_t>> values(atOnce);
-    std::vector<const std::uint64_t*> a(atOnce), b(atOnce);
+    auto& [atOnce, transformed, part, values, a, b] = scratch;
     for (std::size_t first = 0; first < m_pass.groups; first += atOnce) {
       const std::size_t groups = std::min(atOnce, m_pass.groups - first);
       for (std::size_t k = 0; k < groups; ++k) {
@@ -375,7 +392,9 @@ Status LinearEngine::evaluate(const Pass& pass, const LinearKeys& keys, const By
     forEach(threads, packed.size(), [&](std::size_t i) {
       const auto block = static_cast<std::uint32_t>(first + i / parts);
       const auto residue = static_cast<std::uint32_t>(i % parts);
-      if (residue < pass.leavesOf(block)) packed[i] = work.pack(block, depth, residue);
+      if (residue >= pass.leavesOf(block)) return;
+      PassWork::Scratch scratch(work);
+      packed[i] = work.pack(block, depth, residue, scratch);
     });
     for (std::uint32_t level = depth; level-- > 0;) {
       const std::uint32_t pairs = 1U << level;

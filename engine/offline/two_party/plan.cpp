@@ -12,14 +12,14 @@ namespace pillarbox::offline::two_party {
 
 namespace {
 
-// What the parts cost, in nanoseconds on one core with AVX-512 (measured with pillarbox-bench), and
-// the price of a byte: a link of 20 MB/s. Only their ratios matter, and those only for speed.
-constexpr double kTransform = 45e3;
-constexpr double kProduct = 12e3;
-constexpr double kKeySwitch = 300e3;
-constexpr double kRequest = 400e3;
-constexpr double kReply = 1500e3;
-constexpr double kByte = 50;
+// What the parts cost, in nanoseconds on one core with AVX2, measured (both parties together), and
+// the price of a byte: a link of 10 MB/s. Only their ratios matter, and those only for speed.
+constexpr double kTransform = 110e3;
+constexpr double kProduct = 25e3;
+constexpr double kKeySwitch = 1200e3;
+constexpr double kRequest = 1000e3;
+constexpr double kReply = 2000e3;
+constexpr double kByte = 100;
 
 /// Merges in a row; a bound on the error that key switching adds (linear.h).
 constexpr std::uint32_t kMaxLevels = 10;

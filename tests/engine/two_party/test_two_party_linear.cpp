@@ -8,6 +8,7 @@
 #include "engine/he/wire.h"
 #include "engine/offline/two_party/linear.h"
 #include "engine/ring/reference.h"
+#include "models/onnx_reader.h"
 #include "tests/engine/two_party/two_party_ops.h"
 #include "tests/support/random_words.h"
 
@@ -136,6 +137,31 @@ class TestTwoPartyLinear : public QObject {
     QFETCH(models::LinearOp, op);
     QFETCH(unsigned, threads);
     check(op, weights(op.weightCount(), 1 << 12), threads);
+  }
+
+  void theShippedModel() {
+    const auto loaded = models::loadOnnx(
+        std::filesystem::path(PILLARBOX_SOURCE_DIR "/models/zoo/cifar10-pillar.onnx"));
+    QVERIFY2(loaded.ok(), loaded.ok() ? "" : loaded.error().message.c_str());
+    std::vector<LinearPlan> plans;
+    std::uint64_t bytes = 0;
+    for (const models::Stage& stage : loaded->model.stages) {
+      for (const models::LinearOp& op : stage.ops) {
+        if (!op.hasWeights()) continue;
+        const auto& weights = loaded->weights.weights[op.weightIndex];
+        const auto plan = m_context->plan(op);
+        QVERIFY(plan.ok());
+        QVERIFY(LinearEngine::create(m_context, *plan, weights).ok());
+        bytes += plan->requestBytes() + plan->replyBytes();
+        plans.push_back(*plan);
+        if (plans.size() >= 3) check(op, weights, 2);  // the first two have large images: slow
+      }
+    }
+    bytes += he::publicKeyBytes(m_context->parameters()) +
+             galoisExponents(plans).size() * he::galoisKeyBytes(m_context->parameters());
+    qInfo("%zu layers, %.1f MB both ways with keys", plans.size(),
+          static_cast<double>(bytes) / 1e6);
+    QVERIFY(plans.size() == 7 && bytes < 20'000'000);
   }
 
   void theLargestWeightsAreExact() {
