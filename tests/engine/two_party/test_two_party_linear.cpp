@@ -1,6 +1,7 @@
 // The two-party linear phase under encryption: both parties' words add up to the reference, and the
 // bytes are those that the plan states.
 #include <algorithm>
+#include <cmath>
 #include <deque>
 
 #include <QTest>
@@ -179,6 +180,74 @@ class TestTwoPartyLinear : public QObject {
     const auto engine = LinearEngine::create(m_context, *plan, weights);
     QVERIFY(!engine.ok());
     QCOMPARE(engine.error().code, ErrorCode::InvalidArgument);
+  }
+
+  void theErrorStaysBelowItsBound() {
+    // What linear.h's table sums up, at its worst: weights of the greatest norm in every
+    // coefficient, ten merges, and no flooding. Both halves of each merge are the same ciphertext.
+    const he::Parameters& parameters = m_context->parameters();
+    const he::Basis& q = parameters.q();
+    const std::size_t n = parameters.degree();
+    constexpr std::uint32_t kLevels = 10;
+    auto sampler = he::Sampler::fresh();
+    const he::Word64 words(q);
+    const auto input = m_data.words(n);
+    std::vector<std::int64_t> weights(n);
+    for (auto& weight : weights) {
+      weight = static_cast<std::int64_t>(kMaxLeafNorm / n) * (m_data.word() % 2 == 0 ? 1 : -1);
+    }
+    he::Ciphertext request =
+        he::expand(parameters, he::encrypt(parameters, *m_key, words.encode(input), *sampler));
+    std::vector<std::uint64_t> undoubling;
+    for (std::size_t i = 0; i < q.count(); ++i) {
+      undoubling.push_back(q.modulus(i).inverse(1U << kLevels));
+    }
+    he::scale(q, request.c0, undoubling);
+    he::scale(q, request.c1, undoubling);
+    const he::Poly factor = he::makeFactor(parameters, weights);
+    const he::Ciphertext* requests[] = {&request};
+    const he::Poly* factors[] = {&factor};
+    he::Ciphertext sum = he::multiplyAccumulate(parameters, requests, factors);
+    for (std::size_t spacing = std::size_t{1} << (kLevels - 1); spacing > 0; spacing /= 2) {
+      const auto key = he::makeGaloisKey(parameters, *m_key,
+                                         static_cast<std::uint32_t>(n / spacing + 1), *sampler);
+      std::vector<std::int64_t> monomial(spacing + 1, 0);
+      monomial[spacing] = 1;
+      const he::Poly shift = he::makeFactor(parameters, monomial);
+      const he::Ciphertext moved{he::multiply(q, sum.c0, shift), he::multiply(q, sum.c1, shift)};
+      he::Ciphertext difference = sum;
+      he::subtractFrom(parameters, difference, moved);
+      he::addTo(parameters, sum, moved);
+      he::addTo(parameters, sum, he::automorphism(parameters, key, difference));
+    }
+    // Every coefficient k of the sum is coefficient k − k mod 2^levels of the product.
+    std::vector<std::uint64_t> expected(n);
+    for (std::size_t k = 0; k < n; ++k) {
+      if (k % (1U << kLevels) != 0) {
+        expected[k] = expected[k - 1];
+        continue;
+      }
+      for (std::size_t i = 0; i < n; ++i) {
+        const std::uint64_t term = static_cast<std::uint64_t>(weights[i]) * input[(k - i) % n];
+        expected[k] += i <= k ? term : 0 - term;
+      }
+    }
+    he::Poly error = he::decrypt(parameters, *m_key, sum);
+    he::subtractFrom(q, error, words.encode(expected));
+    double worst = 0;
+    for (std::size_t k = 0; k < n; ++k) {
+      std::int64_t first = 0;
+      for (std::size_t i = 0; i < q.count(); ++i) {
+        const std::uint64_t prime = q.modulus(i).value(), residue = error.limb(i)[k];
+        const auto centred = static_cast<std::int64_t>(residue) -
+                             (residue > prime / 2 ? static_cast<std::int64_t>(prime) : 0);
+        if (i == 0) first = centred;
+        QCOMPARE(centred, first);
+      }
+      worst = std::max(worst, std::abs(static_cast<double>(first)));
+    }
+    qInfo("greatest error 2^%.1f, bound 2^30.9", std::log2(worst));
+    QVERIFY(worst > 1 << 16 && worst < std::exp2(30.9));
   }
 
   void damagedBytesAreRefused() {
