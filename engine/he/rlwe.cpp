@@ -81,7 +81,7 @@ Poly makeFactor(const Parameters& parameters, std::span<const std::int64_t> coef
   if (coefficients.size() > parameters.degree()) {
     throw std::logic_error("a factor has more coefficients than the degree");
   }
-  Poly result = fromSigned(parameters.q(), coefficients);
+  Poly result = fromSmall(parameters.q(), coefficients);
   forward(parameters.q(), result);
   return result;
 }

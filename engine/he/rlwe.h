@@ -71,7 +71,8 @@ Ciphertext expand(const Parameters& parameters, const SeededCiphertext& cipherte
 Ciphertext encryptZero(const Parameters& parameters, const PublicKey& key, Sampler& sampler);
 
 /// An integer polynomial, ready to multiply ciphertexts: transformed over Q. Its norms enter the
-/// error: see the essay. Values beyond the degree are zero.
+/// error: see noise.h. Missing coefficients are
+/// zero. Throws std::logic_error for more than the degree, or what fromSmall refuses.
 Poly makeFactor(const Parameters& parameters, std::span<const std::int64_t> coefficients);
 
 /// Sum of ciphertexts[k] * factors[k]; at least one term, at most kMaxTerms.

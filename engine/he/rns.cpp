@@ -151,19 +151,40 @@ void scale(const Basis& basis, Poly& x, std::span<const std::uint64_t> scalar) {
 
 Poly fromSigned(const Basis& basis, std::span<const std::int64_t> values) {
   Poly result(basis);
+  for (std::size_t i = 0; i < basis.count(); ++i) {
+    const Modulus& q = basis.modulus(i);
+    std::uint64_t* out = result.limb(i);
+    for (std::size_t n = 0; n < values.size(); ++n) out[n] = q.fromSigned(values[n]);
+    std::fill(out + values.size(), out + basis.degree(), 0);
+  }
+  return result;
+}
+
+namespace {
+
+/// Apart, because it is the one place where secrets decide over a branch: to stop at a bug.
+[[gnu::noinline]] void requireSmall(std::span<const std::int64_t> values, std::uint32_t bits) {
   std::uint64_t magnitudes = 0;
   for (const std::int64_t value : values) {
     magnitudes |= static_cast<std::uint64_t>(value ^ (value >> 63));
   }
+  if (magnitudes >> bits != 0) throw std::logic_error("an integer greater than a prime");
+}
+
+}  // namespace
+
+Poly fromSmall(const Basis& basis, std::span<const std::int64_t> values) {
+  std::uint32_t bits = kMaxPrimeBits;
+  for (std::size_t i = 0; i < basis.count(); ++i) bits = std::min(bits, basis.modulus(i).bits());
+  requireSmall(values, bits - 1);  // -x <= 2^(bits - 1) < q
+  Poly result(basis);
+  const std::size_t whole = values.size() / 16 * 16;
   for (std::size_t i = 0; i < basis.count(); ++i) {
-    const Modulus& q = basis.modulus(i);
     std::uint64_t* out = result.limb(i);
-    std::size_t n = 0;
-    if (magnitudes >> (q.bits() - 1) == 0) {  // -x <= 2^(bits - 1) < q
-      n = values.size() / 16 * 16;
-      kernels().fromSmall(q, values.data(), out, n);
+    kernels().fromSmall(basis.modulus(i), values.data(), out, whole);
+    for (std::size_t n = whole; n < values.size(); ++n) {
+      out[n] = basis.modulus(i).fromSigned(values[n]);
     }
-    for (; n < values.size(); ++n) out[n] = q.fromSigned(values[n]);
     std::fill(out + values.size(), out + basis.degree(), 0);
   }
   return result;

@@ -104,8 +104,11 @@ void subtractFrom(const Basis& basis, Poly& x, const Poly& y);  ///< x -= y
 Poly multiply(const Basis& basis, const Poly& x, const Poly& y);
 /// x * scalar, the scalar as residues of the basis.
 void scale(const Basis& basis, Poly& x, std::span<const std::uint64_t> scalar);
-/// Signed integers as residues; not constant-time in whether all are below the least prime.
+/// Signed integers as residues.
 Poly fromSigned(const Basis& basis, std::span<const std::int64_t> values);
+/// The same, several times as fast, for integers below 2^(b−1) in magnitude, b the bits of the
+/// least prime. Throws std::logic_error for greater ones.
+Poly fromSmall(const Basis& basis, std::span<const std::int64_t> values);
 /// The product of the primes of `of`, times `factor`, as residues of `basis`.
 std::vector<std::uint64_t> productMod(const Basis& of, const Basis& basis,
                                       std::uint64_t factor = 1);

@@ -34,8 +34,9 @@ std::int64_t binomial(std::uint64_t word) {
 }  // namespace
 
 Result<Sampler> Sampler::fresh() {
-  PILLARBOX_ASSIGN(const random::Seed seed, random::freshSeed());
-  return Sampler(seed);
+  PILLARBOX_ASSIGN(const random::Seed secret, random::freshSeed());
+  PILLARBOX_ASSIGN(const random::Seed open, random::freshSeed());
+  return Sampler(secret, open);
 }
 
 Poly Sampler::ternary(const Basis& basis) {
@@ -84,7 +85,7 @@ Poly Sampler::flooding(const Basis& basis, std::uint32_t bits) {
 
 random::Seed Sampler::seed() {
   std::array<std::uint64_t, 4> words;
-  m_words.fill(words);
+  m_seeds.fill(words);
   random::Seed seed;
   std::memcpy(seed.bytes.data(), words.data(), seed.bytes.size());
   return seed;

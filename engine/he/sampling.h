@@ -24,11 +24,13 @@ namespace pillarbox::he {
 inline constexpr std::int64_t kErrorBound = 21;
 inline constexpr double kErrorDeviation = 3.2403703492039302;  // sqrt(10.5)
 
-/// A stream of secret randomness; one a thread.
+/// Streams of randomness: one for secrets, and another, of another seed, for the seeds that are
+/// sent to the other side, so that nothing public has anything in common with a secret. One a
+/// thread.
 class Sampler {
  public:
-  /// @param stream  never use one stream of a seed for two samplers
-  explicit Sampler(const random::Seed& seed, std::uint64_t stream = 0) : m_words(seed, stream) {}
+  Sampler(const random::Seed& secret, const random::Seed& open)
+      : m_words(secret, 0), m_seeds(open, 1) {}
   /// From the operating system's generator. Errors: as random::freshSeed.
   static Result<Sampler> fresh();
 
@@ -38,11 +40,11 @@ class Sampler {
   Poly error(const Basis& basis);
   /// Uniform integers in [−2^(bits−1), 2^(bits−1)); bits from 1 to 1000; not transformed.
   Poly flooding(const Basis& basis, std::uint32_t bits);
-  /// A seed for a public polynomial, taken from this stream.
+  /// A seed for a public polynomial.
   random::Seed seed();
 
  private:
-  random::Expander m_words;
+  random::Expander m_words, m_seeds;
 };
 
 /// The public uniform polynomial of a seed; limb i takes stream `first` + i. It is its own

@@ -1,0 +1,133 @@
+// Whether anything branches on a secret, or takes it for an address.
+//
+// Run under valgrind's memcheck, which follows undefined bits through every computation and reports
+// a conditional jump or an address that depends on them. Secrets are declared undefined here: seeds
+// of secret polynomials (and so the key and all errors), messages, the engine's factors and masks.
+// What leaves a party is declared defined again, as the network would make it. At the end a branch
+// on a secret shows that it would have been noticed.
+//
+// Exit status: 0 if nothing was reported, 77 outside valgrind (CTest: skipped).
+#include <valgrind/memcheck.h>
+
+#include <cstdio>
+
+#include "engine/he/wire.h"
+
+using namespace pillarbox;
+
+namespace {
+
+template <typename T>
+void poison(T& values) {
+  VALGRIND_MAKE_MEM_UNDEFINED(values.data(), values.size() * sizeof(*values.data()));
+}
+template <typename T>
+void publish(T& values) {
+  VALGRIND_MAKE_MEM_DEFINED(values.data(), values.size() * sizeof(*values.data()));
+}
+
+he::Sampler poisonedSampler(std::uint8_t first) {
+  random::Seed secret, open;
+  secret.bytes[0] = first;
+  open.bytes[1] = first;
+  poison(secret.bytes);
+  return he::Sampler(secret, open);
+}
+
+std::vector<std::uint64_t> secretWords(std::size_t count) {
+  std::vector<std::uint64_t> words(count, 0x0123456789ABCDEF);
+  poison(words);
+  return words;
+}
+
+std::vector<std::byte> sent(std::vector<std::byte> bytes) {
+  publish(bytes);
+  return bytes;
+}
+
+/// Every kernel on secret operands.
+void runKernels() {
+  constexpr std::size_t kDegree = 64;
+  he::PrimeSource source(kDegree);
+  for (const std::uint32_t bits : {36U, 50U}) {
+    const he::Modulus q(source.next(bits));
+    const he::Ntt ntt(kDegree, q);
+    for (const he::Kernels* k : he::availableKernels()) {
+      std::vector<std::uint64_t> a(kDegree, 12345678), b(kDegree, 987654), out(kDegree);
+      std::vector<std::int64_t> small(kDegree, -7);
+      poison(a);
+      poison(b);
+      poison(small);
+      k->forward(ntt.tables(), a.data());
+      k->inverse(ntt.tables(), a.data());
+      k->add(q, a.data(), b.data(), out.data(), kDegree);
+      k->subtract(q, a.data(), b.data(), out.data(), kDegree);
+      k->reduceOnce(q, a.data(), out.data(), kDegree);
+      k->fromSmall(q, small.data(), out.data(), kDegree);
+      const std::uint64_t *left[] = {a.data(), b.data()}, *right[] = {b.data(), b.data()};
+      const std::uint64_t scalars[] = {3, 4};
+      const double reciprocals[] = {0x1p-50, 0x1p-49};
+      k->quotients(left, reciprocals, 2, out.data(), kDegree);
+      k->dot(q, left, right, 2, out.data(), kDegree);
+      k->combine(q, left, scalars, 2, out.data(), kDegree);
+    }
+  }
+}
+
+void runProtocol() {
+  const auto shared = he::Parameters::create({4096, {36, 36}, {36}, {30, 37}, {}}).value();
+  const he::Parameters& p = *shared;
+  const he::Word64 words(p.q()), returnWords(p.returned());
+  he::Sampler client = poisonedSampler(1), engine = poisonedSampler(2);
+
+  const he::SecretKey secret = he::SecretKey::generate(p, client);
+  const auto keyBytes = sent(he::serialize(p, he::makePublicKey(p, secret, client)));
+  const auto galoisBytes = sent(he::serialize(p, he::makeGaloisKey(p, secret, 5, client)));
+  const auto bytes =
+      sent(he::serialize(p, he::encrypt(p, secret, words.encode(secretWords(p.degree())), client)));
+
+  const he::PublicKey key = he::parsePublicKey(p, keyBytes).value();
+  const he::GaloisKey galois = he::parseGaloisKey(p, 5, galoisBytes).value();
+  const he::Ciphertext ciphertext = he::expand(p, he::parseSeededCiphertext(p, bytes).value());
+  std::vector<std::int64_t> weights(p.degree(), -4095);
+  poison(weights);
+  const he::Poly factor = he::makeFactor(p, weights);
+  const he::Ciphertext* left[] = {&ciphertext};
+  const he::Poly* right[] = {&factor};
+  const he::Ciphertext image = he::automorphism(p, galois, he::multiplyAccumulate(p, left, right));
+  const std::vector<std::uint32_t> wanted{0, 3, 17, 4095};
+  const auto replyBytes = sent(he::serialize(
+      p, he::reply(p, key, image, words.encode(secretWords(p.degree())), 10, wanted, engine)));
+
+  const he::Poly phase =
+      he::decrypt(p, secret, he::parseReply(p, wanted.size(), replyBytes).value(), wanted);
+  std::vector<std::uint64_t> values(wanted.size());
+  returnWords.decode(phase, wanted, values);
+  std::vector<std::int64_t> wide(p.degree(), std::int64_t{-1} << 60);
+  poison(wide);
+  he::fromSigned(p.q(), wide);
+}
+
+}  // namespace
+
+int main() {
+  if (!RUNNING_ON_VALGRIND) {
+    std::puts("SKIP: not running under valgrind");
+    return 77;
+  }
+  runKernels();
+  runProtocol();
+  const unsigned found = VALGRIND_COUNT_ERRORS;
+  if (found != 0) {
+    std::printf("FAIL: %u reports of a branch or address that depends on a secret\n", found);
+    return 1;
+  }
+  auto control = secretWords(1);
+  if (control[0] % 3 == 1) std::puts("(control)");
+  if (VALGRIND_COUNT_ERRORS == 0) {
+    std::puts("FAIL: a branch on a secret went unnoticed");
+    return 1;
+  }
+  std::puts("PASS");
+  return 0;
+}
