@@ -1,4 +1,5 @@
 // Parameters, samplers, encryption and replies: correctness against the definition, and bytes.
+#include <QCryptographicHash>
 #include <QTest>
 
 #include "engine/he/rlwe.h"
@@ -177,6 +178,69 @@ class TestHeRlwe : public QObject {
     }
     QVERIFY_EXCEPTION_THROWN(he::makeGaloisKey(p, secret, 4, sampler), std::logic_error);
     QVERIFY_EXCEPTION_THROWN(he::makeGaloisKey(p, secret, last + 2, sampler), std::logic_error);
+  }
+
+  /// Written down from he_reference.py, which computes with big integers from the definitions:
+  /// the first 16 bytes of SHA-256 of each object's bytes, and decrypted words.
+  void knownAnswers() {
+    const auto shared = he::Parameters::create({4096, {36, 36}, {36}, {30, 37}, {}}).value();
+    const he::Parameters& p = *shared;
+    const std::size_t n = p.degree();
+    const auto digest = [](const std::vector<std::byte>& bytes) {
+      const QByteArray data(reinterpret_cast<const char*>(bytes.data()),
+                            static_cast<qsizetype>(bytes.size()));
+      return QCryptographicHash::hash(data, QCryptographicHash::Sha256).toHex().left(32);
+    };
+    const auto sampler = [](int offset) {
+      random::Seed secret, open;
+      for (int i = 0; i < 32; ++i) {
+        secret.bytes[static_cast<std::size_t>(i)] = static_cast<std::uint8_t>(i + offset);
+        open.bytes[static_cast<std::size_t>(i)] = static_cast<std::uint8_t>(100 + i + offset);
+      }
+      return he::Sampler(secret, open);
+    };
+    he::Sampler client = sampler(0), engine = sampler(200);
+    const he::SecretKey secret = he::SecretKey::generate(p, client);
+    const he::PublicKey key = he::makePublicKey(p, secret, client);
+    QCOMPARE(digest(he::serialize(p, key)), QByteArray("a4329c4cb7ac7e1da7f55e2d291432bf"));
+
+    std::vector<std::uint64_t> x(n), mask(n);
+    std::vector<std::int64_t> weights(n);
+    for (std::size_t i = 0; i < n; ++i) {
+      x[i] = (i + 1) * 0x9E3779B97F4A7C15;
+      mask[i] = x[i] * x[i];
+      weights[i] = static_cast<std::int64_t>((7 * i) % 16) - 8;
+    }
+    const he::Word64 words(p.q());
+    const he::SeededCiphertext fresh = he::encrypt(p, secret, words.encode(x), client);
+    QCOMPARE(digest(he::serialize(p, fresh)), QByteArray("7ed3eb3079ee60df2d9aa623107dc2bf"));
+    const he::GaloisKey galois = he::makeGaloisKey(p, secret, 5, client);
+    QCOMPARE(digest(he::serialize(p, galois)), QByteArray("853ae21bf434c5045d5f31f6a642bb5f"));
+
+    const he::Ciphertext ciphertext = he::expand(p, fresh);
+    const he::Poly factor = he::makeFactor(p, weights);
+    const he::Ciphertext* left[] = {&ciphertext};
+    const he::Poly* right[] = {&factor};
+    const he::Ciphertext image =
+        he::automorphism(p, galois, he::multiplyAccumulate(p, left, right));
+    std::vector<std::byte> bytes;
+    for (const he::Poly* half : {&image.c0, &image.c1}) {
+      for (std::size_t i = 0; i < p.q().count(); ++i) {
+        const he::Modulus& q = p.q().modulus(i);
+        std::vector<std::byte> limb(he::packedBytes(q, n));
+        he::pack(q, {half->limb(i), n}, limb);
+        bytes.insert(bytes.end(), limb.begin(), limb.end());
+      }
+    }
+    QCOMPARE(digest(bytes), QByteArray("e9769c3bc6e199188de83a39facbd085"));
+
+    const std::vector<std::uint32_t> wanted{0, 7, 1000, 4095};
+    const he::Reply reply = he::reply(p, key, image, words.encode(mask), 20, wanted, engine);
+    QCOMPARE(digest(he::serialize(p, reply)), QByteArray("e75ad8bc377185af82003a4d5f5abcd5"));
+    std::vector<std::uint64_t> decoded(wanted.size());
+    he::Word64(p.returned()).decode(he::decrypt(p, secret, reply, wanted), wanted, decoded);
+    QCOMPARE(decoded, (std::vector<std::uint64_t>{0x14226c62981a09af, 0xbe17b2a1965ac159,
+                                                  0x497bdbc076d315a8, 0x912d2cc25b5c8bd1}));
   }
 
   void samplersHaveTheirDistributions() {
