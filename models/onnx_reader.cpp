@@ -1372,6 +1372,13 @@ Result<LoadedModel> interpret(std::span<const std::byte> bytes) {
   }
   loaded.weightBits = options.weightBits;
   loaded.range = stated ? stated->range : kDefaultRange;
+  if (!stated && metadata.has("pillarbox.range")) {
+    PILLARBOX_ASSIGN(const Json range, metadata.json("pillarbox.range"));
+    if (!range.is_number() || !(range.get<double>() > 0) || range.get<double>() > 1000) {
+      return formatError("The metadata key pillarbox.range must be a number, 0 to 1000.");
+    }
+    loaded.range = range.get<double>();
+  }
 
   PILLARBOX_ASSIGN(loaded.graph, Importer(file, stated).run());
   for (const FloatNode& node : loaded.graph.nodes) {

@@ -36,6 +36,8 @@ add_library(pillarbox_training STATIC
   data/image_set.h
   data/readers.cpp
   data/readers.h
+  pillar/activation_layer.cpp
+  pillar/activation_layer.h
   pillar/fit_report.cpp
   pillar/fit_report.h
   pillar/poly_relu.cpp
@@ -46,6 +48,8 @@ add_library(pillarbox_training STATIC
   training/export.h
   training/network.cpp
   training/network.h
+  training/objective.cpp
+  training/objective.h
   training/onnx_writer.cpp
   training/onnx_writer.h
   training/run_folder.cpp

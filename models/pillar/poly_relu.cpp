@@ -91,6 +91,23 @@ PILLARBOX_INLINE void slopeLoop(const Constants& k, const float* x, const float*
   }
 }
 
+// sums[j] += sum of weight * clamp(x)^j, with a weight of one everywhere if dy is null.
+template <int Count>
+PILLARBOX_INLINE void powerLoop(float limit, const float* x, const float* dy, std::int64_t n,
+                                float* sums) {
+  for (int j = 0; j < Count; ++j) {
+    float sum = 0;
+#pragma omp simd reduction(+ : sum)
+    for (std::int64_t i = 0; i < n; ++i) {
+      const float v = clampTo(x[i], limit);
+      float term = dy ? dy[i] : 1.0F;
+      for (int k = 0; k < j; ++k) term *= v;
+      sum += term;
+    }
+    sums[j] = sum;
+  }
+}
+
 // |u|^e with u = |x| / R up to the knee, the tangent beyond it.
 template <int Exponent>
 PILLARBOX_INLINE float penaltyLoop(const Constants& k, const float* x, std::int64_t n) {
@@ -207,6 +224,15 @@ PILLARBOX_CLONES void penaltySlopeBlock(const Constants& k, const float* x, floa
   }
 }
 
+// At least `count` sums: the loops are built for the coefficients of even degrees.
+PILLARBOX_CLONES void powerBlock(std::size_t count, float limit, const float* x, const float* dy,
+                                 std::int64_t n, float* sums) {
+  if (count <= 3) return powerLoop<3>(limit, x, dy, n, sums);
+  if (count <= 5) return powerLoop<5>(limit, x, dy, n, sums);
+  if (count <= 7) return powerLoop<7>(limit, x, dy, n, sums);
+  return powerLoop<9>(limit, x, dy, n, sums);
+}
+
 PILLARBOX_CLONES void statisticsBlock(float range, const float* x, std::int64_t n,
                                       std::int32_t& outOfRange, float& largest) {
   std::int32_t outside = 0;
@@ -283,10 +309,43 @@ void backwardPass(const Constants& k, const torch::Tensor& x, const torch::Tenso
   });
 }
 
+// The sums over x of dy * clamp(x)^j, j = 0 .. count - 1; dy may be undefined (ones).
+std::vector<double> powerSums(const torch::Tensor& x, const torch::Tensor& dy, float limit,
+                              std::size_t count) {
+  const float* in = x.data_ptr<float>();
+  const float* weights = dy.defined() ? dy.data_ptr<float>() : nullptr;
+  const std::int64_t total = x.numel();
+  const std::int64_t blocks = (total + kBlock - 1) / kBlock;
+  std::vector<float> parts(static_cast<std::size_t>(blocks) * kMaxCoefficients);
+  at::parallel_for(0, blocks, kGrain / kBlock, [&](std::int64_t begin, std::int64_t end) {
+    for (std::int64_t b = begin; b < end; ++b) {
+      const std::int64_t at = b * kBlock;
+      powerBlock(count, limit, in + at, weights ? weights + at : nullptr,
+                 std::min(kBlock, total - at),
+                 parts.data() + static_cast<std::size_t>(b) * kMaxCoefficients);
+    }
+  });
+  std::vector<double> sums(count, 0.0);
+  for (std::size_t b = 0; b < static_cast<std::size_t>(blocks); ++b) {
+    for (std::size_t j = 0; j < count; ++j) sums[j] += parts[b * kMaxCoefficients + j];
+  }
+  return sums;
+}
+
+// A gradient in the layout of x.
+torch::Tensor alignedTo(const torch::Tensor& x, const torch::Tensor& dy) {
+  if (!dy.defined()) return torch::zeros_like(x);
+  if (dy.strides() == x.strides() && dy.is_non_overlapping_and_dense()) return dy;
+  torch::Tensor aligned = torch::empty_like(x);
+  aligned.copy_(dy);
+  return aligned;
+}
+
 class FusedPolyRelu : public torch::autograd::Function<FusedPolyRelu> {
  public:
   static torch::autograd::variable_list forward(torch::autograd::AutogradContext* context,
                                                 const torch::Tensor& input,
+                                                const torch::Tensor& trainable,
                                                 const ActivationSettings& settings,
                                                 ActivationStatistics* statistics) {
     const Constants k = constantsOf(settings);
@@ -299,6 +358,7 @@ class FusedPolyRelu : public torch::autograd::Function<FusedPolyRelu> {
     context->saved_data["penaltyRange"] = settings.penaltyRange;
     context->saved_data["exponent"] = static_cast<std::int64_t>(settings.penaltyExponent);
     context->saved_data["clip"] = settings.clip;
+    context->saved_data["trainable"] = trainable.numel() > 0 && trainable.requires_grad();
     return {y, torch::tensor(static_cast<float>(penalty))};
   }
 
@@ -311,18 +371,64 @@ class FusedPolyRelu : public torch::autograd::Function<FusedPolyRelu> {
     settings.penaltyExponent = static_cast<int>(context->saved_data["exponent"].toInt());
     settings.clip = context->saved_data["clip"].toBool();
     const torch::Tensor x = context->get_saved_variables()[0];
-    torch::Tensor dy = gradients[0].defined() ? gradients[0] : torch::zeros_like(x);
-    if (dy.strides() != x.strides() || !dy.is_non_overlapping_and_dense()) {
-      torch::Tensor aligned = torch::empty_like(x);
-      aligned.copy_(dy);
-      dy = aligned;
-    }
+    const torch::Tensor dy = alignedTo(x, gradients[0]);
     const float scale = gradients[1].defined() ? gradients[1].item<float>() : 0.0f;
     torch::Tensor dx = torch::empty_like(x);
-    backwardPass(constantsOf(settings), x, dy, scale, dx);
+    const Constants k = constantsOf(settings);
+    backwardPass(k, x, dy, scale, dx);
+    torch::Tensor dc;
+    if (context->saved_data["trainable"].toBool()) {
+      dc = torch::tensor(powerSums(x, dy, k.clipTo, settings.coefficients.size()), torch::kDouble);
+    }
+    return {dx, dc, torch::Tensor(), torch::Tensor()};
+  }
+};
+
+class FusedPowerMeans : public torch::autograd::Function<FusedPowerMeans> {
+ public:
+  static torch::Tensor forward(torch::autograd::AutogradContext* context,
+                               const torch::Tensor& input, double limit, std::int64_t count) {
+    const torch::Tensor x = dense(input);
+    context->save_for_backward({x});
+    context->saved_data["limit"] = limit;
+    const auto sums = powerSums(x, {}, static_cast<float>(limit), static_cast<std::size_t>(count));
+    return torch::tensor(sums, torch::kDouble) / static_cast<double>(x.numel());
+  }
+
+  // The slope of sum_j g_j v^j / n is that of a polynomial with the coefficients g_j / n.
+  static torch::autograd::variable_list backward(torch::autograd::AutogradContext* context,
+                                                 torch::autograd::variable_list gradients) {
+    const torch::Tensor x = context->get_saved_variables()[0];
+    const torch::Tensor g =
+        (gradients[0].to(torch::kDouble) / static_cast<double>(x.numel())).contiguous();
+    ActivationSettings settings;
+    settings.coefficients.assign(g.data_ptr<double>(), g.data_ptr<double>() + g.numel());
+    settings.range = context->saved_data["limit"].toDouble();
+    settings.penaltyExponent = 0;
+    torch::Tensor dx = torch::empty_like(x);
+    backwardPass(constantsOf(settings), x, torch::ones_like(x), 0, dx);
     return {dx, torch::Tensor(), torch::Tensor()};
   }
 };
+
+std::vector<double> valuesOf(const torch::Tensor& coefficients) {
+  const torch::Tensor c = coefficients.detach().to(torch::kCPU).to(torch::kDouble).contiguous();
+  return {c.data_ptr<double>(), c.data_ptr<double>() + c.numel()};
+}
+
+// |u|^e with its tangent beyond the knee, as tensor operations.
+torch::Tensor referencePenalty(const torch::Tensor& x, const ActivationSettings& settings) {
+  if (settings.penaltyExponent == 0) return torch::zeros({}, x.options().dtype(torch::kFloat));
+  const torch::Tensor u = x.to(torch::kFloat).abs() / settings.penaltyRange;
+  const torch::Tensor v = torch::clamp_max(u, kPenaltyKnee).detach();
+  const torch::Tensor inner =
+      torch::pow(torch::clamp_max(u, kPenaltyKnee), settings.penaltyExponent);
+  const torch::Tensor tangent =
+      settings.penaltyExponent * torch::pow(v, settings.penaltyExponent - 1) * (u - v);
+  const torch::Tensor beyond = u > kPenaltyKnee;
+  const double atKnee = std::pow(kPenaltyKnee, settings.penaltyExponent);
+  return torch::where(beyond, tangent + atKnee, inner).sum();
+}
 
 }  // namespace
 
@@ -339,16 +445,7 @@ ActivationOutput polyReluReference(const torch::Tensor& x, const ActivationSetti
   for (auto c = settings.coefficients.rbegin() + 1; c != settings.coefficients.rend(); ++c) {
     y = y * inside + *c;
   }
-  if (settings.penaltyExponent == 0) return {y, torch::zeros({}, x.options())};
-  const torch::Tensor u = x.abs() / settings.penaltyRange;
-  const torch::Tensor v = torch::clamp_max(u, kPenaltyKnee).detach();
-  const torch::Tensor inner =
-      torch::pow(torch::clamp_max(u, kPenaltyKnee), settings.penaltyExponent);
-  const torch::Tensor tangent =
-      settings.penaltyExponent * torch::pow(v, settings.penaltyExponent - 1) * (u - v);
-  const torch::Tensor beyond = u > kPenaltyKnee;
-  const double atKnee = std::pow(kPenaltyKnee, settings.penaltyExponent);
-  return {y, torch::where(beyond, tangent + atKnee, inner).sum()};
+  return {y, referencePenalty(x, settings)};
 }
 
 ActivationStatistics measure(const torch::Tensor& input, double range) {
@@ -404,8 +501,43 @@ ActivationOutput polyRelu(const torch::Tensor& x, const ActivationSettings& sett
     if (statistics) statistics->add(measure(x, settings.range));
     return polyReluReference(x, settings);
   }
-  const auto out = FusedPolyRelu::apply(x, settings, statistics);
+  const auto out = FusedPolyRelu::apply(x, torch::empty({0}, torch::kDouble), settings, statistics);
   return {out[0], out[1]};
+}
+
+ActivationOutput polyRelu(const torch::Tensor& x, const torch::Tensor& coefficients,
+                          const ActivationSettings& settings, ActivationStatistics* statistics) {
+  ActivationSettings own = settings;
+  if (x.is_cpu() && x.scalar_type() == torch::kFloat) {
+    own.coefficients = valuesOf(coefficients);
+    const auto out = FusedPolyRelu::apply(x, coefficients, own, statistics);
+    return {out[0], out[1]};
+  }
+  if (statistics) statistics->add(measure(x, settings.range));
+  const torch::Tensor c = coefficients.to(x.device()).to(torch::kFloat);
+  const torch::Tensor wide = x.to(torch::kFloat);
+  const torch::Tensor inside =
+      settings.clip ? torch::clamp(wide, -settings.range, settings.range) : wide;
+  torch::Tensor y = c[-1].expand_as(wide);
+  for (std::int64_t j = c.numel() - 2; j >= 0; --j) y = y * inside + c[j];
+  return {y.to(x.scalar_type()), referencePenalty(x, settings)};
+}
+
+torch::Tensor powerMeans(const torch::Tensor& x, double limit, int count) {
+  if (count < 2 || count > kMaxCoefficients) {
+    throw std::invalid_argument("2 to 9 power means can be taken");
+  }
+  if (x.is_cpu() && x.scalar_type() == torch::kFloat) {
+    return FusedPowerMeans::apply(x, limit, static_cast<std::int64_t>(count));
+  }
+  const torch::Tensor v = torch::clamp(x.to(torch::kFloat), -limit, limit);
+  std::vector<torch::Tensor> means{torch::ones({}, v.options())};
+  torch::Tensor power = v;
+  for (int j = 1; j < count; ++j) {
+    means.push_back(power.mean());
+    power = power * v;
+  }
+  return torch::stack(means).to(torch::kDouble);
 }
 
 PenaltyStrength penaltyAt(int epoch, const PenaltyStrength& final) {

@@ -68,6 +68,17 @@ ActivationOutput polyRelu(const torch::Tensor& x, const ActivationSettings& sett
 /// and the ground truth of the fused pass in the tests.
 ActivationOutput polyReluReference(const torch::Tensor& x, const ActivationSettings& settings);
 
+/// The same with trainable coefficients: `coefficients` (float64, one dimension, constant term
+/// first, 2 to 9 of them) take the place of settings.coefficients and receive a gradient where they
+/// require one; the polynomial's value at the clamped input is what they are responsible for.
+ActivationOutput polyRelu(const torch::Tensor& x, const torch::Tensor& coefficients,
+                          const ActivationSettings& settings,
+                          ActivationStatistics* statistics = nullptr);
+
+/// The means of clamp(x, -limit, limit)^j for j = 0 .. count - 1 (count at most 9), as a float64
+/// tensor that x receives a gradient through. Two passes over x on the CPU, one each way.
+torch::Tensor powerMeans(const torch::Tensor& x, double limit, int count);
+
 /// Statistics of x alone. On the CPU one pass without temporaries.
 ActivationStatistics measure(const torch::Tensor& x, double range);
 

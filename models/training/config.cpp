@@ -20,6 +20,66 @@ pillar::ActivationSettings TrainingConfig::activationSettings() const {
   return settings;
 }
 
+pillar::LayerOptions TrainingConfig::layerOptions() const {
+  pillar::LayerOptions options;
+  options.trainable = trainableCoefficients;
+  options.normalised = normalisedTerms;
+  options.scaled = scaleEpochs > 0;
+  options.tuned = tuneCoefficients;
+  options.fractionBits = fractionBits;
+  return options;
+}
+
+const std::vector<PresetInfo>& presetList() {
+  static const std::vector<PresetInfo> list{
+      {"pillar", "the paper's recipe: one fixed polynomial of degree 4"},
+      {"trainable", "every layer learns its own coefficients, at 16 bits"},
+      {"quadratic", "degree 2: terms normalised separately, learned, at 16 bits"},
+      {"smartpaf",
+       "conversion of a trained ReLU network (--from): fitted to each layer's inputs, replaced "
+       "layer "
+       "by layer, coefficients and weights in turns, scaled inputs"},
+      {"convert",
+       "short conversion of a trained ReLU network (--from): fitted to each layer's inputs, "
+       "learned "
+       "coefficients, all layers at once"},
+      {"precise", "degree 6 at 20 bits (fitted unless --polynomial is given)"}};
+  return list;
+}
+
+Status applyPreset(TrainingConfig& c, const std::string& name) {
+  if (name == "pillar") return {};
+  if (name == "trainable" || name == "smartpaf" || name == "convert") {
+    c.trainableCoefficients = true;
+    c.polynomial = {20608, 32768, 10240, 0, -192};  // the same polynomial, at 16 bits
+    c.fractionBits = 16;
+    if (name == "trainable") return {};
+    c.tuneCoefficients = true;
+    c.learningRate = 0.02;
+    c.epochs = 10;
+    c.warmupEpochs = 1;
+    if (name == "convert") return {};
+    c.progressiveEpochs = 4;
+    c.alternate = true;
+    c.scaleEpochs = 6;
+    c.epochs = 12;
+  } else if (name == "quadratic") {
+    c.trainableCoefficients = true;
+    c.normalisedTerms = true;
+    c.polynomial = {13073, 32768, 13073};  // what the terms come to at first
+    c.fractionBits = 16;
+  } else if (name == "precise") {
+    c.polynomial = {224160, 524288, 241735, 0, -11799, 0, 245};  // fit-poly --degree 6 --bits 20
+    c.fractionBits = 20;
+  } else {
+    std::string names;
+    for (const auto& preset : presetList()) names += (names.empty() ? "" : ", ") + preset.name;
+    return Error{ErrorCode::NotFound,
+                 "There is no preset \"" + name + "\"; known are " + names + "."};
+  }
+  return {};
+}
+
 json toJson(const TrainingConfig& c) {
   return {{"data", c.data},
           {"network", c.network},
@@ -44,6 +104,19 @@ json toJson(const TrainingConfig& c) {
           {"penalty_coefficient", c.penalty.coefficient},
           {"penalty_warmup", c.penaltyWarmup},
           {"from", c.from},
+          {"teacher", c.teacher},
+          {"teacher_weight", c.teacherWeight},
+          {"teacher_temperature", c.teacherTemperature},
+          {"mixup", c.mixing.mixup},
+          {"cutmix", c.mixing.cutmix},
+          {"class_weights", c.classWeights},
+          {"trainable_coefficients", c.trainableCoefficients},
+          {"coefficient_rate", c.coefficientRate},
+          {"tune_coefficients", c.tuneCoefficients},
+          {"normalised_terms", c.normalisedTerms},
+          {"scale_epochs", c.scaleEpochs},
+          {"progressive_epochs", c.progressiveEpochs},
+          {"alternate", c.alternate},
           {"seed", c.seed},
           {"threads", c.threads},
           {"device", c.device},
@@ -86,6 +159,23 @@ Result<TrainingConfig> configFromJson(const json& j) {
     get("penalty_coefficient", c.penalty.coefficient);
     get("penalty_warmup", c.penaltyWarmup);
     get("from", c.from);
+    // Not in the runs of earlier versions, which had none of it.
+    const auto getNew = [&](const char* key, auto& value) {
+      if (j.contains(key)) j.at(key).get_to(value);
+    };
+    getNew("teacher", c.teacher);
+    getNew("teacher_weight", c.teacherWeight);
+    getNew("teacher_temperature", c.teacherTemperature);
+    getNew("mixup", c.mixing.mixup);
+    getNew("cutmix", c.mixing.cutmix);
+    getNew("class_weights", c.classWeights);
+    getNew("trainable_coefficients", c.trainableCoefficients);
+    getNew("coefficient_rate", c.coefficientRate);
+    getNew("tune_coefficients", c.tuneCoefficients);
+    getNew("normalised_terms", c.normalisedTerms);
+    getNew("scale_epochs", c.scaleEpochs);
+    getNew("progressive_epochs", c.progressiveEpochs);
+    getNew("alternate", c.alternate);
     get("seed", c.seed);
     get("threads", c.threads);
     get("device", c.device);
@@ -134,6 +224,25 @@ Status validate(const TrainingConfig& c) {
             "the penalty's exponent must be even, 2 to 16"));
   PILLARBOX_TRY(check(c.penalty.coefficient >= 0 && std::isfinite(c.penalty.coefficient),
                       "the penalty's coefficient must not be negative"));
+  PILLARBOX_TRY(
+      check(c.teacherWeight >= 0 && c.teacherWeight <= 1, "the teacher's weight must be 0 to 1"));
+  PILLARBOX_TRY(check(c.teacherTemperature > 0 && c.teacherTemperature <= 100,
+                      "the teacher's temperature must be above 0 and at most 100"));
+  PILLARBOX_TRY(check(c.mixing.mixup >= 0 && c.mixing.mixup <= 100 && c.mixing.cutmix >= 0 &&
+                          c.mixing.cutmix <= 100,
+                      "mixup and cutmix must be 0 to 100"));
+  PILLARBOX_TRY(check(c.coefficientRate >= 0 && c.coefficientRate <= 10,
+                      "the coefficients' learning rate must be 0 to 10 times that of the weights"));
+  PILLARBOX_TRY(check(c.scaleEpochs >= 0 && c.progressiveEpochs >= 0,
+                      "epochs of scaling and of replacement must not be negative"));
+  PILLARBOX_TRY(check(c.progressiveEpochs < c.epochs,
+                      "replacing activations must end before the last epoch"));
+  PILLARBOX_TRY(check(
+      !c.normalisedTerms || (c.polynomial.size() <= 5 && c.scaleEpochs == 0 && !c.tuneCoefficients),
+      "separately normalised terms need degree 2 to 4, and neither scaling nor "
+      "tuning"));
+  PILLARBOX_TRY(check(!c.alternate || c.trainableCoefficients,
+                      "training in turns needs trainable coefficients"));
   PILLARBOX_TRY(check(c.threads >= 0 && c.threads <= 1024, "threads must be 0 to 1024"));
   PILLARBOX_TRY(check(c.device == "auto" || c.device == "cpu" || c.device == "cuda",
                       "the device must be auto, cpu or cuda"));

@@ -10,8 +10,10 @@
 
 #include "engine/core/result.h"
 #include "models/data/image_set.h"
+#include "models/pillar/activation_layer.h"
 #include "models/pillar/poly_relu.h"
 #include "models/training/network.h"
+#include "models/training/objective.h"
 
 namespace pillarbox::training {
 
@@ -38,7 +40,21 @@ struct TrainingConfig {
   double penaltyRange = 4.8;
   pillar::PenaltyStrength penalty;
   bool penaltyWarmup = true;  ///< weaker in the first four epochs
-  std::string from;           ///< folder of a run whose averaged weights to start with, or empty
+  std::string from;           ///< run or checkpoint whose averaged weights to start with, or empty
+
+  // Closing the gap to ReLU: see models/pillar/activation_layer.h, objective.h and trainer.h.
+  std::string teacher;         ///< run or checkpoint to imitate, or empty
+  double teacherWeight = 0.7;  ///< of imitation in the loss; the rest is the labels'
+  double teacherTemperature = 4;
+  MixingOptions mixing;
+  bool classWeights = false;  ///< every class as a whole counts the same
+  bool trainableCoefficients = false;
+  double coefficientRate = 0.1;   ///< their learning rate over that of the weights
+  bool tuneCoefficients = false;  ///< start from a fit to each layer's inputs
+  bool normalisedTerms = false;
+  int scaleEpochs = 0;        ///< inputs of activations are scaled, dynamically in so many epochs
+  int progressiveEpochs = 0;  ///< ReLUs are replaced one by one, all of them after so many epochs
+  bool alternate = false;     ///< coefficients and weights train in turns, an epoch each
 
   std::uint64_t seed = 1;
   int threads = 0;               ///< 0: one a core
@@ -47,12 +63,21 @@ struct TrainingConfig {
   int precisionBits = 12;        ///< f of the exported model
 
   pillar::ActivationSettings activationSettings() const;
+  pillar::LayerOptions layerOptions() const;
 };
 
 nlohmann::json toJson(const TrainingConfig& config);
 
 /// Reads what toJson wrote. Errors: Format (a key is missing, unknown or of the wrong type).
 Result<TrainingConfig> configFromJson(const nlohmann::json& json);
+
+/// Sets the settings of a preset, leaving the others. Names and what they are for: presetList().
+/// Errors: NotFound, naming all.
+Status applyPreset(TrainingConfig& config, const std::string& name);
+struct PresetInfo {
+  std::string name, summary;
+};
+const std::vector<PresetInfo>& presetList();
 
 /// Checks every number. Errors: InvalidArgument, naming the setting and its limits.
 Status validate(const TrainingConfig& config);

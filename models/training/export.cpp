@@ -28,6 +28,7 @@ json trainingFacts(const TrainingConfig& config, const DataFacts& data, const Tr
     path = std::filesystem::path(path.get<std::string>()).filename().string();
   }
   facts["from"] = std::filesystem::path(config.from).filename().string();
+  facts["teacher"] = std::filesystem::path(config.teacher).filename().string();
   for (const char* key : {"polynomial", "fraction_bits", "range", "threads", "device",
                           "checkpoint_minutes", "precision_bits"}) {
     facts.erase(key);
@@ -60,7 +61,13 @@ Result<std::string> exportNetwork(const Network& network, const ModelFacts& fact
   for (const auto& [name, folded] : network->foldBatchNorms()) {
     weights[name] = {values(folded.weight), values(folded.bias)};
   }
-  return makeOnnx(network->architecture(), weights, facts);
+  ModelFacts own = facts;
+  const auto polynomials = network->layerPolynomials();
+  for (const auto& layer : polynomials) {
+    own.layerPolynomials.push_back(layer.coefficients);
+    own.range = std::max(own.range, layer.range);
+  }
+  return makeOnnx(network->architecture(), weights, own);
 }
 
 Result<models::LoadedModel> exportRun(const RunFolder& run, const std::string& checkpoint,

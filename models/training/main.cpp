@@ -16,12 +16,14 @@
 //               steps_per_epoch, range
 //   progress    twice a second at most: epoch (from 1), epochs, done (of the whole run), loss,
 //               accuracy (of the epoch so far), images_per_second, seconds_left
-//   epoch       epoch, loss, penalty, accuracy (training), images_per_second, seconds, last_batch
-//               (largest |x| by layer) and test: images, loss, accuracy, top5, lost_images and
-//               lost_ratio (without clipping), out_of_range, class_accuracy (null where a class has
-//               no test images), confusion ([true][answer]), layers: name, out_of_range, largest,
-//               histogram (counts of a sample of the inputs in 60 equal bins over [-1.5 B, 1.5 B];
-//               the outermost ones also hold what lies beyond)
+//   epoch       epoch, loss, penalty, accuracy (training), images_per_second, seconds, layers (in
+//               training: name, out_of_range, largest), polynomial_layers, polynomials (where
+//               layers have their own: coefficients, range), escape (where test images were lost:
+//               the first layer that left its range, and its largest input) and test: images, loss,
+//               accuracy, top5, lost_images and lost_ratio (without clipping), out_of_range,
+//               class_accuracy (null where a class has no test images), confusion ([true][answer]),
+//               layers: name, out_of_range, largest, histogram (counts of a sample of the inputs in
+//               60 equal bins over [-1.5 B, 1.5 B]; the outermost ones also hold what lies beyond)
 //   checkpoint  name ("last" or "best"), epoch (finished ones), step
 //   recovery    epoch, reason, rate_scale, resumed_epoch, resumed_step
 //   paused, continued, stopped      epoch, step
@@ -311,9 +313,9 @@ int trainCommand(TrainArguments& args, bool penaltyRangeGiven, bool imageSizeGiv
     std::error_code error;
     path = fs::absolute(path, error).string();
   }
-  if (!config.from.empty()) {
+  for (std::string* path : {&config.from, &config.teacher}) {
     std::error_code error;
-    config.from = fs::absolute(config.from, error).string();
+    if (!path->empty()) *path = fs::absolute(*path, error).string();
   }
   // Names and sizes are checked before a folder is made.
   const auto architecture = architectures::makeArchitecture(config.network, 10, config.imageSize);
@@ -527,11 +529,18 @@ int main(int argc, char** argv) {
 
   TrainArguments args;
   TrainingConfig& config = args.config;
+  Status preset;
   auto* train = app.add_subcommand("train", "Train a network on images");
   train
       ->add_option("--data", config.data,
                    "A CIFAR binary folder, or folders and zips with split/class/file")
       ->required();
+  std::string presets = "A set of settings; options given beside it prevail.";
+  for (const auto& info : presetList()) presets += "\n" + info.name + ": " + info.summary;
+  train
+      ->add_option_function<std::string>(
+          "--preset", [&](const std::string& name) { preset = applyPreset(config, name); }, presets)
+      ->trigger_on_parse();  // before the other options are stored
   train->add_option("--network", config.network, "See list-models")->capture_default_str();
   train->add_option("--out", args.out, "Folder of the run; must not hold one yet")->required();
   train->add_option("--epochs", config.epochs)->capture_default_str();
@@ -570,7 +579,41 @@ int main(int argc, char** argv) {
 
   train->add_flag("!--no-penalty-warmup", config.penaltyWarmup,
                   "Apply the full penalty from the first epoch");
-  train->add_option("--from", config.from, "Start with the averaged weights of this run");
+  train->add_option("--from", config.from,
+                    "Start with the averaged weights of this run or checkpoint, ReLU's too");
+  train->add_option("--teacher", config.teacher,
+                    "A run or checkpoint whose answers are imitated, e.g. the same with ReLU");
+  train->add_option("--teacher-weight", config.teacherWeight, "Of imitation in the loss, 0 to 1")
+      ->capture_default_str();
+  train->add_option("--teacher-temperature", config.teacherTemperature)->capture_default_str();
+  train->add_option("--mixup", config.mixing.mixup, "Alpha of the proportion; 0 for none")
+      ->capture_default_str();
+  train->add_option("--cutmix", config.mixing.cutmix, "Alpha of the proportion; 0 for none")
+      ->capture_default_str();
+  train->add_flag("--class-weights", config.classWeights,
+                  "Every class as a whole counts the same, however many images it has");
+  train->add_flag("--trainable-coefficients,!--fixed-coefficients", config.trainableCoefficients,
+                  "Every layer learns its polynomial; give it --fraction-bits 16 or more");
+  train
+      ->add_option("--coefficient-rate", config.coefficientRate,
+                   "Their learning rate over that of the weights")
+      ->capture_default_str();
+  train->add_flag("--tune-coefficients,!--no-tune-coefficients", config.tuneCoefficients,
+                  "Start from polynomials fitted to each layer's inputs (with --from)");
+  train->add_flag("--normalised-terms", config.normalisedTerms,
+                  "Normalise the terms of each polynomial separately (degree 2 to 4)");
+  train
+      ->add_option("--scale-epochs", config.scaleEpochs,
+                   "Scale activations' inputs into the range, by batch for so many epochs")
+      ->capture_default_str();
+  train
+      ->add_option("--progressive-epochs", config.progressiveEpochs,
+                   "Replace ReLUs one after another over so many epochs")
+      ->capture_default_str();
+  train->add_flag("--alternate,!--no-alternate", config.alternate,
+                  "Train coefficients and weights in turns");
+  train->add_option("--precision-bits", config.precisionBits, "Of the exported model")
+      ->capture_default_str();
   train->add_option("--stop-after", args.stopAfter, "Stop after this epoch; resume continues");
 
   std::string folder;
@@ -645,6 +688,10 @@ int main(int argc, char** argv) {
   }
 
   g_json = asJson;
+  if (!preset.ok()) {
+    fail(preset.error());
+    return 2;
+  }
   try {
     if (*train) return trainCommand(args, penaltyRange->count() > 0, imageSize->count() > 0);
     if (*resume) return resumeCommand(folder, args, epochs);

@@ -11,13 +11,14 @@ using architectures::Layer;
 using architectures::LayerKind;
 
 // The largest |x| of every image of a batch, merged into what earlier layers gave.
-void mergeLargest(const torch::Tensor& x, double range, std::vector<float>& largest,
+// `scale` is what the layer's range is larger by than the settings'.
+void mergeLargest(const torch::Tensor& x, double range, double scale, std::vector<float>& largest,
                   std::vector<LayerStatistics>* statistics, std::size_t layer) {
   const auto images = static_cast<std::size_t>(x.size(0));
   largest.resize(images, 0.0F);
   for (std::size_t i = 0; i < images; ++i) {
     const auto seen = pillar::measure(x[static_cast<std::int64_t>(i)], range);
-    largest[i] = std::max(largest[i], seen.largest);
+    largest[i] = std::max(largest[i], static_cast<float>(seen.largest / scale));
     if (statistics) (*statistics)[layer].values.add(seen);
   }
   if (statistics) pillar::addHistogram(x, range, (*statistics)[layer].histogram);
@@ -26,7 +27,8 @@ void mergeLargest(const torch::Tensor& x, double range, std::vector<float>& larg
 }  // namespace
 
 NetworkImpl::NetworkImpl(architectures::Architecture architecture,
-                         pillar::ActivationSettings activation, ActivationKind kind)
+                         pillar::ActivationSettings activation, ActivationKind kind,
+                         const pillar::LayerOptions& layers)
     : m_architecture(std::move(architecture)), m_activation(std::move(activation)), m_kind(kind) {
   const std::vector<models::Shape> shapes = inferShapes(m_architecture).value();
   m_lastUse.assign(shapes.size(), -1);
@@ -51,6 +53,9 @@ NetworkImpl::NetworkImpl(architectures::Architecture architecture,
         break;
       case LayerKind::Activation:
         ++m_activationLayers;
+        if (kind == ActivationKind::Polynomial && layers.any()) {
+          register_module(layer.name, pillar::PolyLayer(m_activation, layers));
+        }
         break;
       default:
         break;
@@ -115,9 +120,13 @@ NetworkImpl::Output NetworkImpl::forward(torch::Tensor images, const ForwardOpti
         break;
       case LayerKind::Activation: {
         pillar::ActivationStatistics* seen = nullptr;
+        pillar::PolyLayerImpl* own = ownPolynomial(layer.name);
+        const int number = static_cast<int>(activation);
+        if (options.inputsOf && options.inputsOfLayer == number) *options.inputsOf = x.detach();
         if (options.largestPerImage) {
-          mergeLargest(x.detach(), settings.range, *options.largestPerImage, options.statistics,
-                       activation);
+          const double scale = own ? own->scale() : 1.0;
+          mergeLargest(x.detach(), settings.range * scale, scale, *options.largestPerImage,
+                       options.statistics, activation);
         } else if (options.statistics) {
           seen = &(*options.statistics)[activation].values;
         }
@@ -125,8 +134,9 @@ NetworkImpl::Output NetworkImpl::forward(torch::Tensor images, const ForwardOpti
           if (seen) seen->add(pillar::measure(x, settings.range));
           y = torch::relu(x);
         } else {
-          auto out = pillar::polyRelu(x, settings, seen);
-          y = std::move(out.value);
+          auto out = own ? own->forward(x, settings, seen, options.dynamicScale)
+                         : pillar::polyRelu(x, settings, seen);
+          y = number < m_replaced ? std::move(out.value) : torch::relu(x);
           if (settings.penaltyExponent != 0) {
             penalty = penalty.defined() ? penalty + out.penalty : out.penalty;
           }
@@ -148,6 +158,54 @@ NetworkImpl::Output NetworkImpl::forward(torch::Tensor images, const ForwardOpti
     penalty = torch::zeros({}, values.back().options());
   }
   return {values.back(), penalty};
+}
+
+pillar::PolyLayerImpl* NetworkImpl::ownPolynomial(const std::string& name) const {
+  const auto module = named_children();
+  const auto* found = module.find(name);
+  return found ? (*found)->as<pillar::PolyLayer>() : nullptr;
+}
+
+void NetworkImpl::tuneCoefficients(const torch::Tensor& images) {
+  const torch::NoGradGuard guard;
+  const bool wasTraining = is_training();
+  const int wasReplaced = m_replaced;
+  eval();
+  m_replaced = 0;
+  const int degree = static_cast<int>(m_activation.coefficients.size()) - 1;
+  int number = 0;
+  for (const Layer& layer : m_architecture.layers) {
+    if (layer.kind != LayerKind::Activation) continue;
+    pillar::PolyLayerImpl* own = ownPolynomial(layer.name);
+    if (!own) throw std::logic_error("the layers have no polynomials of their own to tune");
+    torch::Tensor inputs;
+    ForwardOptions options;
+    options.inputsOf = &inputs;
+    options.inputsOfLayer = number++;
+    forward(images, options);
+    own->setCoefficients(pillar::fitToInputs(inputs, degree, m_activation.range));
+  }
+  m_replaced = wasReplaced;
+  train(wasTraining);
+}
+
+std::vector<NetworkImpl::LayerPolynomial> NetworkImpl::layerPolynomials() const {
+  std::vector<LayerPolynomial> result;
+  for (const Layer& layer : m_architecture.layers) {
+    if (layer.kind != LayerKind::Activation) continue;
+    if (const auto* own = ownPolynomial(layer.name)) {
+      result.push_back({own->integers(), own->scale() * m_activation.range});
+    }
+  }
+  return result;
+}
+
+std::vector<torch::Tensor> NetworkImpl::coefficientParameters() const {
+  std::vector<torch::Tensor> result;
+  for (const auto& parameter : named_parameters()) {
+    if (parameter.key().ends_with(".coefficients")) result.push_back(parameter.value());
+  }
+  return result;
 }
 
 std::map<std::string, NetworkImpl::Folded> NetworkImpl::foldBatchNorms() const {

@@ -5,6 +5,7 @@
 #pragma once
 
 #include <cstdint>
+#include <limits>
 #include <map>
 #include <string>
 #include <vector>
@@ -12,6 +13,7 @@
 #include <torch/torch.h>
 
 #include "models/architectures/architecture.h"
+#include "models/pillar/activation_layer.h"
 #include "models/pillar/poly_relu.h"
 
 namespace pillarbox::training {
@@ -31,15 +33,20 @@ struct ForwardOptions {
   int penaltyExponent = 0;  ///< 0 takes no penalty
   /// Added to, one entry an activation layer, if not null (see Network::emptyStatistics).
   std::vector<LayerStatistics>* statistics = nullptr;
-  /// If not null, receives the largest |x| over all activation layers for each image of the batch.
+  /// If not null, receives for each image of the batch the largest |x| over all activation layers,
+  /// in units in which every layer's range is that of the settings (scaled layers have others).
   std::vector<float>* largestPerImage = nullptr;
+  bool dynamicScale = false;  ///< scaled layers follow the batch (training mode)
+  /// If not null, the layer with this number (from 0) gives a copy of its inputs.
+  torch::Tensor* inputsOf = nullptr;
+  int inputsOfLayer = 0;
 };
 
 class NetworkImpl : public torch::nn::Module {
  public:
   /// Weights are drawn from the global generator (torch::manual_seed).
   NetworkImpl(architectures::Architecture architecture, pillar::ActivationSettings activation,
-              ActivationKind kind);
+              ActivationKind kind, const pillar::LayerOptions& layers = {});
 
   struct Output {
     torch::Tensor logits;   ///< [n, classes]
@@ -50,6 +57,26 @@ class NetworkImpl : public torch::nn::Module {
   const architectures::Architecture& architecture() const { return m_architecture; }
   const pillar::ActivationSettings& activation() const { return m_activation; }
   ActivationKind kind() const { return m_kind; }
+  int activationLayers() const { return m_activationLayers; }
+
+  /// Progressive replacement: the first `count` activation layers are polynomials, the others still
+  /// ReLU (with the penalty on their inputs all the same). All are polynomials at first.
+  void replaceLayers(int count) { m_replaced = count; }
+
+  /// Fits every layer's polynomial to its inputs on these images (normalised, on the network's
+  /// device), with ReLU everywhere. The network's layers must have polynomials of their own.
+  void tuneCoefficients(const torch::Tensor& images);
+
+  /// One activation layer's polynomial in inference.
+  struct LayerPolynomial {
+    std::vector<std::int64_t> coefficients;  ///< over 2^fractionBits, constant term first
+    double range = 5.0;
+  };
+  /// By layer, in order; empty where all layers share the settings' polynomial.
+  std::vector<LayerPolynomial> layerPolynomials() const;
+
+  /// Trainable coefficients, one tensor a layer; empty if there are none.
+  std::vector<torch::Tensor> coefficientParameters() const;
   std::vector<LayerStatistics> emptyStatistics() const;
 
   /// A convolution's or fully connected layer's weights with the batch norm that follows it
@@ -63,12 +90,14 @@ class NetworkImpl : public torch::nn::Module {
 
  private:
   void initialise();
+  pillar::PolyLayerImpl* ownPolynomial(const std::string& name) const;
 
   architectures::Architecture m_architecture;
   pillar::ActivationSettings m_activation;
   ActivationKind m_kind;
   std::vector<int> m_lastUse;  // by value: the last layer that reads it
   int m_activationLayers = 0;
+  int m_replaced = std::numeric_limits<int>::max();
 };
 TORCH_MODULE(Network);
 

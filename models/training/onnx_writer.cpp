@@ -28,7 +28,8 @@ class Writer {
                    "The network has " + std::to_string(m_a.classes) + " outputs but " +
                        std::to_string(m_facts.labels.size()) + " labels."};
     }
-    if (m_facts.polynomial.size() < 2 || m_facts.fractionBits < 0 || m_facts.fractionBits > 24) {
+    if (m_facts.fractionBits < 0 || m_facts.fractionBits > 24 ||
+        (m_facts.layerPolynomials.empty() && !exact(m_facts.polynomial))) {
       return Error{ErrorCode::InvalidArgument, "The activation's coefficients are out of range."};
     }
     PILLARBOX_ASSIGN(m_shapes, inferShapes(m_a));
@@ -44,11 +45,7 @@ class Writer {
              {-1, m_a.input.channels, m_a.input.height, m_a.input.width});
     describe(m_graph->add_output(), "logits", {-1, m_a.classes});
 
-    for (std::size_t j = 0; j < m_facts.polynomial.size(); ++j) {
-      const auto value = static_cast<float>(
-          std::ldexp(static_cast<double>(m_facts.polynomial[j]), -m_facts.fractionBits));
-      addTensor(coefficient(j), {}, {&value, 1});
-    }
+    if (m_facts.layerPolynomials.empty()) addCoefficients("", m_facts.polynomial);
     m_names.assign(m_a.layers.size() + 1, "");
     m_names[0] = "image";
     for (std::size_t i = 0; i < m_a.layers.size(); ++i) PILLARBOX_TRY(addLayer(i));
@@ -61,7 +58,24 @@ class Writer {
   }
 
  private:
-  static std::string coefficient(std::size_t j) { return "coefficient_" + std::to_string(j); }
+  // A float holds 24 bits, which is what coefficients must fit to be the same everywhere.
+  static bool exact(const std::vector<std::int64_t>& polynomial) {
+    bool good = polynomial.size() >= 2;
+    for (const std::int64_t c : polynomial) good = good && c > -(1 << 24) && c < (1 << 24);
+    return good;
+  }
+
+  static std::string coefficient(const std::string& layer, std::size_t j) {
+    return (layer.empty() ? "" : layer + "_") + "coefficient_" + std::to_string(j);
+  }
+
+  void addCoefficients(const std::string& layer, const std::vector<std::int64_t>& polynomial) {
+    for (std::size_t j = 0; j < polynomial.size(); ++j) {
+      const auto value =
+          static_cast<float>(std::ldexp(static_cast<double>(polynomial[j]), -m_facts.fractionBits));
+      addTensor(coefficient(layer, j), {}, {&value, 1});
+    }
+  }
 
   static void describe(onnx::ValueInfoProto* value, const std::string& name,
                        const std::vector<std::int64_t>& sizes) {
@@ -177,14 +191,34 @@ class Writer {
         addNode("Add", layer.name, {x, m_names[static_cast<std::size_t>(layer.inputs[1])]}, y);
         break;
       case LayerKind::Activation: {
-        std::size_t j = m_facts.polynomial.size() - 1;
-        std::string sum = coefficient(j);
+        const bool own = !m_facts.layerPolynomials.empty();
+        const std::string prefix = own ? layer.name : "";
+        if (own) {
+          if (m_activation >= m_facts.layerPolynomials.size() ||
+              !exact(m_facts.layerPolynomials[m_activation])) {
+            return Error{ErrorCode::InvalidArgument,
+                         "Activation " + layer.name +
+                             " has no coefficients, or one that a 32-bit float does not hold."};
+          }
+          addCoefficients(prefix, m_facts.layerPolynomials[m_activation]);
+        }
+        const auto& polynomial = own ? m_facts.layerPolynomials[m_activation] : m_facts.polynomial;
+        std::size_t j = polynomial.size() - 1;
+        // What has vanished in rounding is not part of the layer's degree.
+        while (own && j > 0 && polynomial[j] == 0) --j;
+        if (j < 2) {
+          return Error{ErrorCode::InvalidArgument, "Activation " + layer.name +
+                                                       " has become a straight line; train with "
+                                                       "more --fraction-bits."};
+        }
+        ++m_activation;
+        std::string sum = coefficient(prefix, j);
         while (j-- > 0) {
           const std::string step = layer.name + "_" + std::to_string(j);
           addNode("Mul", layer.name + "_mul_" + std::to_string(j), {x, sum}, step + "_product");
           sum = j == 0 ? y : step + "_sum";
           addNode("Add", layer.name + "_add_" + std::to_string(j),
-                  {step + "_product", coefficient(j)}, sum);
+                  {step + "_product", coefficient(prefix, j)}, sum);
         }
         break;
       }
@@ -216,10 +250,14 @@ class Writer {
     property("pillarbox.mean", decimals(m_facts.mean));
     property("pillarbox.std", decimals(m_facts.std));
     property("pillarbox.precision_bits", m_facts.precisionBits);
-    property("pillarbox.polynomial", {{"degree", m_facts.polynomial.size() - 1},
-                                      {"fraction_bits", m_facts.fractionBits},
-                                      {"coefficients", m_facts.polynomial},
-                                      {"range", m_facts.range}});
+    if (m_facts.layerPolynomials.empty()) {
+      property("pillarbox.polynomial", {{"degree", m_facts.polynomial.size() - 1},
+                                        {"fraction_bits", m_facts.fractionBits},
+                                        {"coefficients", m_facts.polynomial},
+                                        {"range", m_facts.range}});
+    } else {
+      property("pillarbox.range", m_facts.range);
+    }
     property("pillarbox.training", m_facts.training);
   }
 
@@ -229,6 +267,7 @@ class Writer {
   std::vector<models::Shape> m_shapes;
   onnx::ModelProto m_model;
   onnx::GraphProto* m_graph = nullptr;
+  std::size_t m_activation = 0;      // number of the next activation layer
   std::vector<std::string> m_names;  // by value: the ONNX tensor that holds it
 };
 

@@ -35,6 +35,9 @@ struct ModelFacts {
   std::vector<std::int64_t> polynomial;  ///< over 2^fractionBits, constant term first
   int fractionBits = 10;
   double range = 5.0;
+  /// Where activation layers differ: one each, in order, over 2^fractionBits like `polynomial`,
+  /// which is then not looked at. Empty: all have `polynomial`.
+  std::vector<std::vector<std::int64_t>> layerPolynomials;
   nlohmann::json training = nlohmann::json::object();
 };
 

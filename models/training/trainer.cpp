@@ -3,7 +3,9 @@
 #include <algorithm>
 #include <chrono>
 #include <cmath>
+#include <cstdio>
 #include <ctime>
+#include <filesystem>
 #include <memory>
 #include <span>
 #include <thread>
@@ -39,9 +41,11 @@ json number(double value) {
 
 std::unique_ptr<torch::optim::SGD> makeOptimizer(const TrainingConfig& config, Network& network) {
   std::vector<torch::Tensor> weights, others;
-  for (const auto& parameter : network->parameters()) {
-    (parameter.dim() > 1 ? weights : others).push_back(parameter);
+  for (const auto& parameter : network->named_parameters()) {
+    if (parameter.key().ends_with(".coefficients")) continue;
+    (parameter.value().dim() > 1 ? weights : others).push_back(parameter.value());
   }
+  std::vector<torch::Tensor> coefficients = network->coefficientParameters();
   const auto options = [&](double decay) {
     return torch::optim::SGDOptions(config.learningRate)
         .momentum(config.momentum)
@@ -52,6 +56,10 @@ std::unique_ptr<torch::optim::SGD> makeOptimizer(const TrainingConfig& config, N
   groups.emplace_back(std::move(weights),
                       std::make_unique<torch::optim::SGDOptions>(options(config.weightDecay)));
   groups.emplace_back(std::move(others), std::make_unique<torch::optim::SGDOptions>(options(0)));
+  if (!coefficients.empty()) {  // the third group, wherever there is one
+    groups.emplace_back(std::move(coefficients),
+                        std::make_unique<torch::optim::SGDOptions>(options(0)));
+  }
   return std::make_unique<torch::optim::SGD>(std::move(groups), options(0));
 }
 
@@ -74,27 +82,88 @@ void updateAverage(const std::vector<torch::Tensor>& from, const std::vector<tor
   }
 }
 
-// Loads the averaged weights of another run into parts.average.
-Status startFrom(const std::string& folder, const DataFacts& facts, CheckpointParts& parts) {
-  PILLARBOX_ASSIGN(const RunFolder other, RunFolder::open(folder));
-  PILLARBOX_ASSIGN(const DataFacts otherFacts, other.loadData());
-  if (otherFacts.classes != facts.classes) {
-    return Error{ErrorCode::InvalidArgument, folder + " was trained on other classes."};
-  }
-  CheckpointParts weights{parts.network, parts.average, nullptr, {}};
-  return other.loadCheckpoint("last", weights);
+// Copies weights of one network into another of the same architecture, by name. What only one of
+// them has (the coefficients of its activations) stays as it is.
+Status copyWeights(const Network& from, const Network& to, const std::string& origin) {
+  const torch::NoGradGuard guard;
+  const auto copy = [&](const auto& sources, const auto& targets) -> Status {
+    for (const auto& target : targets) {
+      const torch::Tensor* source = sources.find(target.key());
+      const bool own = target.key().ends_with(".coefficients") ||
+                       target.key().ends_with(".means") || target.key().ends_with(".scale");
+      if (source && source->sizes() == target.value().sizes()) {
+        target.value().copy_(*source);
+      } else if (!own) {
+        return Error{ErrorCode::InvalidArgument, origin + " holds another network: it has no " +
+                                                     target.key() + " of this size."};
+      }
+    }
+    return {};
+  };
+  PILLARBOX_TRY(copy(from->named_parameters(), to->named_parameters()));
+  return copy(from->named_buffers(), to->named_buffers());
 }
 
-// The first layer that went wrong, for people.
-std::string explain(const std::vector<LayerStatistics>& layers, double range) {
-  for (const auto& layer : layers) {
-    if (!std::isfinite(layer.values.largest) || layer.values.largest > 20 * range) {
-      return "activation " + layer.name + " received " +
-             (std::isfinite(layer.values.largest) ? std::to_string(layer.values.largest)
-                                                  : std::string("a value that is not finite"));
+std::string decimal(double value) {
+  char text[32];
+  std::snprintf(text, sizeof text, "%.4g", value);
+  return text;
+}
+
+// The first layer that went wrong, and with what value, for people. `earlier` is what layers had
+// seen in the steps before.
+std::string explain(const std::vector<LayerStatistics>& layers,
+                    const std::vector<LayerStatistics>& earlier, const Network& network,
+                    double range) {
+  for (std::size_t i = 0; i < layers.size(); ++i) {
+    const float largest = layers[i].values.largest;
+    if (std::isfinite(largest) && largest <= kDivergence * range) continue;
+    std::string text = "activation " + layers[i].name + " received ";
+    if (std::isfinite(largest)) {
+      text += "an input of " + decimal(largest) + ", far outside its range of +-" + decimal(range);
+    } else {
+      text += "an input that is not finite";
+    }
+    if (i > 0) {
+      text += "; the largest input of " + layers[i - 1].name + ", before it, was " +
+              decimal(layers[i - 1].values.largest);
+    }
+    if (earlier[i].values.count > 0) {
+      text += "; until then " + layers[i].name + " had seen inputs up to " +
+              decimal(earlier[i].values.largest);
+    }
+    return text;
+  }
+  for (const auto& parameter : network->named_parameters()) {
+    const torch::Tensor& gradient = parameter.value().grad();
+    if (!gradient.defined()) continue;
+    const double norm = gradient.norm().item<double>();
+    if (!std::isfinite(norm)) {
+      return "the activations' inputs were in range, but the gradient of " + parameter.key() +
+             " is not finite";
     }
   }
-  return "the activations' inputs were in range; the gradient grew too large";
+  return "the activations' inputs and every gradient were finite, but the loss was not";
+}
+
+// The most extreme layer of an evaluation in which images were lost.
+json explainLost(const Evaluation& evaluation, double range) {
+  for (const auto& layer : evaluation.layers) {
+    if (std::isfinite(layer.values.largest) && layer.values.largest <= kEscapeFactor * range) {
+      continue;
+    }
+    return {{"layer", layer.name}, {"largest", number(layer.values.largest)}};
+  }
+  return {};
+}
+
+// Where a path to a run or to one of its checkpoints leads.
+std::pair<std::filesystem::path, std::string> runAndCheckpoint(const std::string& path) {
+  const std::filesystem::path given(path);
+  if (given.extension() == ".pt") return {given.parent_path(), given.stem().string()};
+  std::error_code error;
+  const bool best = std::filesystem::exists(given / "best.pt", error);
+  return {given, best ? "best" : "last"};
 }
 
 }  // namespace
@@ -218,7 +287,22 @@ void prepareLibTorch(const TrainingConfig& config) {
 Result<Network> makeNetwork(const TrainingConfig& config, int classes) {
   PILLARBOX_ASSIGN(auto architecture,
                    architectures::makeArchitecture(config.network, classes, config.imageSize));
-  return Network(std::move(architecture), config.activationSettings(), config.activation);
+  return Network(std::move(architecture), config.activationSettings(), config.activation,
+                 config.layerOptions());
+}
+
+Result<TrainedNetwork> loadTrained(const std::string& path) {
+  const auto [folder, checkpoint] = runAndCheckpoint(path);
+  PILLARBOX_ASSIGN(const RunFolder run, RunFolder::open(folder));
+  TrainedNetwork result;
+  PILLARBOX_ASSIGN(result.facts, run.loadData());
+  const int classes = static_cast<int>(result.facts.classes.size());
+  PILLARBOX_ASSIGN(Network network, makeNetwork(run.config(), classes));
+  PILLARBOX_ASSIGN(result.network, makeNetwork(run.config(), classes));
+  CheckpointParts parts{network, result.network, nullptr, {}};
+  PILLARBOX_TRY(run.loadCheckpoint(checkpoint, parts));
+  result.network->eval();
+  return result;
 }
 
 Result<TrainOutcome> train(RunFolder& run, const data::Dataset& dataset,
@@ -247,10 +331,15 @@ Result<TrainOutcome> train(RunFolder& run, const data::Dataset& dataset,
   } else {
     facts = {dataset.classes, data::normalisationOf(dataset.train), dataset.train.count(),
              dataset.test.count()};
-    if (!config.from.empty()) {  // weights expect the inputs that they were trained on
-      PILLARBOX_ASSIGN(const RunFolder other, RunFolder::open(config.from));
-      PILLARBOX_ASSIGN(const DataFacts otherFacts, other.loadData());
-      facts.normalisation = otherFacts.normalisation;
+    // Weights expect the inputs that they were trained on.
+    for (const std::string& other : {config.from, config.teacher}) {
+      if (other.empty()) continue;
+      PILLARBOX_ASSIGN(const TrainedNetwork trained, loadTrained(other));
+      if (trained.facts.classes != facts.classes) {
+        return Error{ErrorCode::InvalidArgument, other + " was trained on other classes."};
+      }
+      facts.normalisation = trained.facts.normalisation;
+      break;
     }
     PILLARBOX_TRY(run.saveData(facts, dataset.skipped));
   }
@@ -297,10 +386,18 @@ Result<TrainOutcome> train(RunFolder& run, const data::Dataset& dataset,
     PILLARBOX_TRY(emit(std::move(event)));
   } else {
     if (!config.from.empty()) {
-      PILLARBOX_TRY(startFrom(config.from, facts, parts));
-      updateAverage(to, from, 0);
-      state = {};
+      PILLARBOX_ASSIGN(const TrainedNetwork start, loadTrained(config.from));
+      PILLARBOX_TRY(copyWeights(start.network, network, config.from));
     }
+    if (config.tuneCoefficients && config.activation == ActivationKind::Polynomial) {
+      const std::size_t count = std::min<std::size_t>(dataset.train.count(), 256);
+      std::vector<std::uint32_t> some = data::shuffledOrder(dataset.train.count(), config.seed, -1);
+      some.resize(count);
+      network->tuneCoefficients(
+          data::gatherAugmented(dataset.train, some, facts.normalisation, {0, false}, 0, 0)
+              .images.to(device));
+    }
+    updateAverage(from, to, 0);
     const auto counts = architectures::countsOf(network->architecture());
     PILLARBOX_TRY(save("last"));
     PILLARBOX_TRY(emit({{"event", "start"},
@@ -328,7 +425,36 @@ Result<TrainOutcome> train(RunFolder& run, const data::Dataset& dataset,
   double rate = 0;           // images a second, smoothed
   int recoveries = 0;
   std::vector<LayerStatistics> seen = network->emptyStatistics();
+  std::vector<LayerStatistics> inEpoch = network->emptyStatistics();
 
+  Network teacher{nullptr};
+  torch::Tensor teacherScale, teacherShift;  // from the student's normalisation to the teacher's
+  if (!config.teacher.empty()) {
+    PILLARBOX_ASSIGN(const TrainedNetwork trained, loadTrained(config.teacher));
+    if (trained.facts.classes != facts.classes ||
+        trained.network->architecture().input != network->architecture().input) {
+      return Error{ErrorCode::InvalidArgument,
+                   config.teacher + " cannot teach: it knows other classes or image sizes."};
+    }
+    teacher = trained.network;
+    teacher->to(device);
+    const auto tensor = [&](const std::array<float, 3>& v) {
+      return torch::tensor(std::vector<float>(v.begin(), v.end())).view({1, 3, 1, 1}).to(device);
+    };
+    const auto& mine = facts.normalisation;
+    const auto& its = trained.facts.normalisation;
+    if (mine.mean != its.mean || mine.std != its.std) {
+      teacherScale = tensor(mine.std) / tensor(its.std);
+      teacherShift = (tensor(mine.mean) - tensor(its.mean)) / tensor(its.std);
+    }
+  }
+  ObjectiveOptions goal;
+  goal.labelSmoothing = config.labelSmoothing;
+  goal.temperature = config.teacherTemperature;
+  goal.teacherWeight = config.teacherWeight;
+  if (config.classWeights) {
+    goal.classWeights = balancedWeights(dataset.train.labels, facts.classes.size()).to(device);
+  }
   while (state.epoch < config.epochs) {
     const auto order = data::shuffledOrder(dataset.train.count(), config.seed, state.epoch);
     const auto strength =
@@ -336,38 +462,73 @@ Result<TrainOutcome> train(RunFolder& run, const data::Dataset& dataset,
     const bool penalised =
         config.activation == ActivationKind::Polynomial && strength.coefficient > 0;
     bool diverged = false;
+    const int layers = network->activationLayers();
+    const int replaced =
+        config.progressiveEpochs == 0
+            ? layers
+            : std::min(layers, (layers * (state.epoch + 1) + config.progressiveEpochs - 1) /
+                                   config.progressiveEpochs);
+    network->replaceLayers(replaced);
+    average->replaceLayers(replaced);
+    // In turns: coefficients in even epochs, counted from 0, weights in odd ones.
+    const bool coefficientsRest = config.alternate && state.epoch % 2 == 1;
+    const bool weightsRest = config.alternate && state.epoch % 2 == 0;
+    if (state.stepInEpoch == 0) inEpoch = network->emptyStatistics();
     network->train();
     while (state.stepInEpoch < steps) {
       const std::int64_t step = state.epoch * steps + state.stepInEpoch;
       const double learningRate = learningRateAt(config, step, steps) * state.rateScale;
-      for (auto& group : optimizer->param_groups()) {
-        static_cast<torch::optim::SGDOptions&>(group.options()).lr(learningRate);
+      auto& groups = optimizer->param_groups();
+      for (std::size_t g = 0; g < groups.size(); ++g) {
+        static_cast<torch::optim::SGDOptions&>(groups[g].options())
+            .lr(g == 2 ? learningRate * config.coefficientRate : learningRate);
       }
       const std::span<const std::uint32_t> indices(
           order.data() + static_cast<std::size_t>(state.stepInEpoch) * batch, batch);
       const data::Batch part = data::gatherAugmented(dataset.train, indices, facts.normalisation,
                                                      config.augmentation, config.seed, state.epoch);
-      const torch::Tensor labels = part.labels.to(device);
+      const MixedBatch mixed = mix(part.images.to(device), part.labels.to(device), config.mixing,
+                                   config.seed, state.epoch, state.stepInEpoch);
+      torch::Tensor wanted;
+      if (teacher) {
+        const torch::NoGradGuard guard;
+        const torch::Tensor images =
+            teacherScale.defined() ? mixed.images * teacherScale + teacherShift : mixed.images;
+        wanted = teacher->forward(images, {}).logits;
+      }
 
       for (auto& layer : seen) layer.values = {};
       ForwardOptions options;
       options.clip = true;
       options.penaltyExponent = penalised ? strength.exponent : 0;
       options.statistics = &seen;
+      options.dynamicScale = state.epoch < config.scaleEpochs;
       optimizer->zero_grad();
-      const auto out = network->forward(part.images.to(device), options);
-      const torch::Tensor loss = torch::nn::functional::cross_entropy(
-          out.logits, labels,
-          torch::nn::functional::CrossEntropyFuncOptions().label_smoothing(config.labelSmoothing));
+      const auto out = network->forward(mixed.images, options);
+      const torch::Tensor loss = objective(out.logits, mixed, wanted, goal);
       const torch::Tensor penalty = out.penalty * strength.coefficient;
       (loss + penalty).backward();
+      if (config.alternate) {  // without a gradient the optimiser leaves a parameter alone
+        for (auto& group : groups) {
+          const bool rests = &group == &groups.back() ? coefficientsRest : weightsRest;
+          for (auto& parameter : group.params()) {
+            if (rests) parameter.mutable_grad().reset();
+          }
+        }
+      }
       const double limit = config.gradientClip > 0 ? config.gradientClip : 1e30;
       const double norm = torch::nn::utils::clip_grad_norm_(network->parameters(), limit);
       const double lossValue = loss.item<double>();
-      if (!std::isfinite(norm) || !std::isfinite(lossValue)) {
+      bool escaped = false;
+      for (const auto& layer : seen) {
+        escaped = escaped || !(layer.values.largest <= kDivergence * config.range);
+      }
+      if (!std::isfinite(norm) || !std::isfinite(lossValue) ||
+          (escaped && config.activation == ActivationKind::Polynomial)) {
         diverged = true;
         break;
       }
+      for (std::size_t i = 0; i < seen.size(); ++i) inEpoch[i].values.add(seen[i].values);
       optimizer->step();
       updateAverage(from, to,
                     std::min(config.averageDecay, (1.0 + static_cast<double>(step)) /
@@ -375,8 +536,8 @@ Result<TrainOutcome> train(RunFolder& run, const data::Dataset& dataset,
 
       state.lossSum += lossValue * static_cast<double>(batch);
       state.penaltySum += penalty.item<double>() * static_cast<double>(batch);
-      state.correct +=
-          static_cast<std::uint64_t>(out.logits.argmax(1).eq(labels).sum().item<std::int64_t>());
+      state.correct += static_cast<std::uint64_t>(
+          out.logits.argmax(1).eq(mixed.labels).sum().item<std::int64_t>());
       state.seen += batch;
       ++state.stepInEpoch;
 
@@ -412,7 +573,7 @@ Result<TrainOutcome> train(RunFolder& run, const data::Dataset& dataset,
     }
 
     if (diverged) {
-      const std::string why = explain(seen, config.range);
+      const std::string why = explain(seen, inEpoch, network, config.range);
       if (++recoveries > kMaxRecoveries) {
         return Error{ErrorCode::Exhausted,
                      "Training diverged in epoch " + std::to_string(state.epoch + 1) + ": " + why +
@@ -421,7 +582,9 @@ Result<TrainOutcome> train(RunFolder& run, const data::Dataset& dataset,
       }
       const double scale = state.rateScale / 2;
       const int epoch = state.epoch + 1;
-      PILLARBOX_TRY(run.loadCheckpoint("last", parts));
+      // A checkpoint from which training diverged twice may carry the cause: go further back.
+      const bool back = recoveries > 2 && run.hasCheckpoint("best");
+      PILLARBOX_TRY(run.loadCheckpoint(back ? "best" : "last", parts));
       state.rateScale = scale;
       PILLARBOX_TRY(emit({{"event", "recovery"},
                           {"epoch", epoch},
@@ -444,25 +607,38 @@ Result<TrainOutcome> train(RunFolder& run, const data::Dataset& dataset,
     mark = Clock::now();
     const double images = static_cast<double>(std::max<std::uint64_t>(1, state.seen));
     json training = json::array();
-    for (const auto& layer : seen) {
-      training.push_back({{"name", layer.name}, {"largest", number(layer.values.largest)}});
+    for (const auto& layer : inEpoch) {
+      const auto count = static_cast<double>(std::max<std::int64_t>(1, layer.values.count));
+      training.push_back({{"name", layer.name},
+                          {"out_of_range", static_cast<double>(layer.values.outOfRange) / count},
+                          {"largest", number(layer.values.largest)}});
     }
     ++state.epoch;
-    const json event = {{"event", "epoch"},
-                        {"epoch", state.epoch},
-                        {"loss", state.lossSum / images},
-                        {"penalty", state.penaltySum / images},
-                        {"accuracy", static_cast<double>(state.correct) / images},
-                        {"images_per_second", rate},
-                        {"seconds", state.seconds},
-                        {"last_batch", training},
-                        {"test", toJson(evaluation)}};
+    json event = {{"event", "epoch"},
+                  {"epoch", state.epoch},
+                  {"loss", state.lossSum / images},
+                  {"penalty", state.penaltySum / images},
+                  {"accuracy", static_cast<double>(state.correct) / images},
+                  {"images_per_second", rate},
+                  {"seconds", state.seconds},
+                  {"layers", training},
+                  {"polynomial_layers", replaced},
+                  {"test", toJson(evaluation)}};
+    if (evaluation.lost > 0) event["escape"] = explainLost(evaluation, config.range);
+    if (const auto own = network->layerPolynomials(); !own.empty()) {
+      json list = json::array();
+      for (const auto& layer : average->layerPolynomials()) {
+        list.push_back({{"coefficients", layer.coefficients}, {"range", layer.range}});
+      }
+      event["polynomials"] = list;
+    }
     state.evaluation = toJson(evaluation);
     state.stepInEpoch = 0;
     state.lossSum = state.penaltySum = 0;
     state.correct = state.seen = 0;
     recoveries = 0;
-    const bool best = evaluation.accuracy > state.bestAccuracy;
+    // A network with ReLUs left in it is not what will be used.
+    const bool best = evaluation.accuracy > state.bestAccuracy && replaced == layers;
     if (best) state.bestAccuracy = evaluation.accuracy;
     PILLARBOX_TRY(save("last"));
     if (best) PILLARBOX_TRY(save("best"));

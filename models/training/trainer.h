@@ -7,7 +7,15 @@
 // the share of images that are lost: a value beyond kEscapeFactor * B somewhere, or logits that are
 // not finite. A loss or gradient that is not finite ends neither the run nor the network: training
 // goes back to the last checkpoint and continues with half the learning rate, and the log names the
-// layer and the value that started it.
+// layer and the value that started it. The same happens when an input of an activation is beyond
+// kDivergence * B: with everything clipped in training that means that the weights have run away.
+//
+// What narrows the distance to ReLU is described where it is implemented: distillation, mixing of
+// images and class weights in objective.h, polynomials of their own for every layer in
+// models/pillar/activation_layer.h. Two of SmartPAF's techniques are schedules and live here:
+// progressive replacement (in epoch e of P, counted from 1, the first ceil(L e / P) of L activation
+// layers are polynomials, the others ReLU) and training in turns (coefficients in the first, third,
+// ... epoch, weights in the others).
 #pragma once
 
 #include <atomic>
@@ -37,6 +45,8 @@ struct Evaluation {
   std::vector<std::vector<std::uint32_t>> confusion;  ///< [true class][answer]
   double outOfRangeRatio() const;                     ///< over all layers
 };
+/// An input beyond this many times B in training counts as a divergence, NaN or not.
+inline constexpr double kDivergence = 100;
 nlohmann::json toJson(const Evaluation& evaluation);
 
 /// Evaluates in inference mode (running statistics); `clip` clamps activations' inputs to [-B, B].
@@ -80,5 +90,14 @@ Result<TrainOutcome> train(RunFolder& run, const data::Dataset& dataset,
 
 /// The network of a run for `classes` classes.
 Result<Network> makeNetwork(const TrainingConfig& config, int classes);
+
+/// A network that a run has trained (the moving average), in evaluation mode on the CPU.
+struct TrainedNetwork {
+  Network network{nullptr};
+  DataFacts facts;
+};
+/// `path` is a run's folder (its best checkpoint, or the last where there is no best) or a .pt file
+/// in one. Errors: those of RunFolder::open and loadCheckpoint.
+Result<TrainedNetwork> loadTrained(const std::string& path);
 
 }  // namespace pillarbox::training

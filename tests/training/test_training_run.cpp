@@ -10,11 +10,11 @@
 #include <sstream>
 #include <thread>
 
-#include "models/data/readers.h"
 #include "models/onnx_reader.h"
 #include "models/training/export.h"
 #include "models/training/trainer.h"
 #include "tests/training/expect.h"
+#include "tests/training/small_data.h"
 
 namespace {
 
@@ -22,52 +22,10 @@ namespace fs = std::filesystem;
 using namespace pillarbox;
 using namespace pillarbox::training;
 using nlohmann::json;
+using pillarbox::test::readSmallData;
+using pillarbox::test::smallConfig;
 using pillarbox::test::TemporaryFolder;
-
-constexpr int kSize = 8;
-
-// Three classes that differ in colour, under noise.
-void writeData(const fs::path& folder) {
-  std::uint32_t state = 1;
-  const auto noise = [&] {
-    state = state * 1664525U + 1013904223U;
-    return static_cast<int>(state >> 24) - 128;
-  };
-  const char* names[] = {"blue", "green", "red"};
-  for (int c = 0; c < 3; ++c) {
-    for (int i = 0; i < 60; ++i) {
-      const fs::path path = folder / (i < 40 ? "train" : "test") / names[c];
-      fs::create_directories(path);
-      std::string pixels;
-      for (int p = 0; p < kSize * kSize; ++p) {
-        for (int channel = 0; channel < 3; ++channel) {
-          const int value = 110 + (channel == 2 - c ? 50 : 0) + noise() / 2;
-          pixels += static_cast<char>(std::clamp(value, 0, 255));
-        }
-      }
-      std::ofstream(path / (std::to_string(i) + ".ppm"), std::ios::binary) << "P6\n8 8\n255\n"
-                                                                           << pixels;
-    }
-  }
-}
-
-TrainingConfig smallConfig(const fs::path& data) {
-  TrainingConfig config;
-  config.data = {data.string()};
-  config.imageSize = kSize;
-  config.epochs = 4;
-  config.batch = 20;
-  config.warmupEpochs = 1;
-  config.averageDecay = 0.9;
-  config.augmentation.cropPadding = 1;
-  config.threads = 1;
-  config.device = "cpu";
-  return config;
-}
-
-data::Dataset readData(const fs::path& folder) {
-  return data::readDataset({folder}, {kSize, true}).value();
-}
+using pillarbox::test::writeSmallData;
 
 std::vector<torch::Tensor> finalTensors(const RunFolder& run) {
   auto network = makeNetwork(run.config(), 3).value();
@@ -83,8 +41,8 @@ std::vector<torch::Tensor> finalTensors(const RunFolder& run) {
 
 void learnsAndResumesExactly() {
   TemporaryFolder folder;
-  writeData(folder.path() / "data");
-  const auto dataset = readData(folder.path() / "data");
+  writeSmallData(folder.path() / "data");
+  const auto dataset = readSmallData(folder.path() / "data");
   const auto config = smallConfig(folder.path() / "data");
 
   auto whole = RunFolder::create(folder.path() / "whole", config).value();
@@ -141,8 +99,8 @@ void learnsAndResumesExactly() {
 void reportsLostImages() {
   // Weights a hundred times too large: activations escape, and every image must be counted lost.
   TemporaryFolder folder;
-  writeData(folder.path() / "data");
-  const auto dataset = readData(folder.path() / "data");
+  writeSmallData(folder.path() / "data");
+  const auto dataset = readSmallData(folder.path() / "data");
   auto network = makeNetwork(smallConfig(folder.path() / "data"), 3).value();
   {
     const torch::NoGradGuard guard;
@@ -160,7 +118,7 @@ void reportsLostImages() {
 
 void recoversOrExplains() {
   TemporaryFolder folder;
-  writeData(folder.path() / "data");
+  writeSmallData(folder.path() / "data");
   auto config = smallConfig(folder.path() / "data");
   config.penalty.coefficient = 1e300;  // an infinite gradient in every step
   auto run = RunFolder::create(folder.path() / "run", config).value();
@@ -174,22 +132,22 @@ void recoversOrExplains() {
     EXPECT_EQUAL(event["rate_scale"].get<double>(), scale / 2);
     scale /= 2;
   };
-  const auto outcome = train(run, readData(folder.path() / "data"), callbacks);
+  const auto outcome = train(run, readSmallData(folder.path() / "data"), callbacks);
   EXPECT(!outcome.ok() && outcome.error().code == ErrorCode::Exhausted);
   EXPECT_EQUAL(recoveries, 4);
 }
 
 void rejectsDamage() {
   TemporaryFolder folder;
-  writeData(folder.path() / "data");
+  writeSmallData(folder.path() / "data");
   auto config = smallConfig(folder.path() / "data");
   config.epochs = 1;
   auto run = RunFolder::create(folder.path() / "run", config).value();
   EXPECT(!RunFolder::create(folder.path() / "run", config).ok());
-  EXPECT(train(run, readData(folder.path() / "data"), {}).ok());
+  EXPECT(train(run, readSmallData(folder.path() / "data"), {}).ok());
   const fs::path checkpoint = folder.path() / "run" / "last.pt";
   fs::resize_file(checkpoint, fs::file_size(checkpoint) / 2);
-  const auto damaged = train(run, readData(folder.path() / "data"), {});
+  const auto damaged = train(run, readSmallData(folder.path() / "data"), {});
   EXPECT(!damaged.ok() && damaged.error().code == ErrorCode::Format);
   EXPECT(damaged.error().message.find("last.pt") != std::string::npos);
 
@@ -221,7 +179,7 @@ Finished command(const std::vector<std::string>& arguments) {
 
 void killedAndResumed() {
   TemporaryFolder folder;
-  writeData(folder.path() / "data");
+  writeSmallData(folder.path() / "data");
   const std::string data = (folder.path() / "data").string();
   const std::string run = (folder.path() / "run").string();
   const pid_t child = fork();
@@ -354,7 +312,7 @@ class Controlled {
 
 void controlled() {
   TemporaryFolder folder;
-  writeData(folder.path() / "data");
+  writeSmallData(folder.path() / "data");
   const std::string data = (folder.path() / "data").string();
   const std::string run = (folder.path() / "run").string();
   Controlled child({"train", "--data", data, "--image-size", "8", "--batch", "20", "--epochs",
