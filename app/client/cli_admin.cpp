@@ -167,7 +167,8 @@ Result<AdminOptions> AdminCommands::Flags::options() const {
   PILLARBOX_ASSIGN(options.engine, net::parseEndpoint(engine, net::kDefaultAdminPort));
   PILLARBOX_ASSIGN(options.stateDirectory, stateDirectory(stateDir));
   const AdminKeyFiles files = adminKeyFiles(options.stateDirectory);
-  options.certificate = certificate.empty() ? files.certificate : std::filesystem::path(certificate);
+  options.certificate =
+      certificate.empty() ? files.certificate : std::filesystem::path(certificate);
   options.key = key.empty() ? files.key : std::filesystem::path(key);
   if (!trust.empty()) {
     PILLARBOX_ASSIGN(options.trust, net::Fingerprint::parse(trust));
