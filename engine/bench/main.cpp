@@ -9,10 +9,12 @@
 
 #include "engine/bench/kernels.h"
 #include "engine/bench/networks.h"
+#include "net/message_io.h"
 
 int main(int argc, char** argv) try {
   using namespace pillarbox;
   CLI::App app("Measures Pillarbox on this machine", "pillarbox-bench");
+  app.set_version_flag("--version", net::softwareName());
   app.require_subcommand(1);
 
   CLI::App* kernelsCommand =

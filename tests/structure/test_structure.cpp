@@ -97,6 +97,9 @@ class TestStructure : public QObject {
          "engine/protocol", "engine/inference", "models", "net"});
     row("engine/service", {"engine/core", "engine/random", "engine/offline", "engine/inference",
                            "engine/service", "models", "net"});
+    row("engine/bench",
+        {"engine/core", "engine/random", "engine/ring", "engine/kernels", "engine/offline",
+         "engine/protocol", "engine/inference", "engine/bench", "models", "net"});
     row("net", {"engine/core", "net"});
     row("app/client", {"engine/core", "engine/random", "engine/offline", "engine/inference",
                        "models", "net", "app/client"});
