@@ -30,8 +30,6 @@ endif()
 
 # Readers of training images. Without LibTorch's decoder baggage: libjpeg-turbo and stb only.
 add_library(pillarbox_training STATIC
-  architectures/architecture.cpp
-  architectures/architecture.h
   data/image_set.cpp
   data/image_set.h
   data/readers.cpp
@@ -58,7 +56,7 @@ add_library(pillarbox_training STATIC
   training/trainer.h
 )
 target_link_libraries(pillarbox_training
-  PUBLIC pillarbox_models pillarbox_onnx pillarbox_fit torch nlohmann_json::nlohmann_json
+  PUBLIC pillarbox_architectures pillarbox_models pillarbox_onnx pillarbox_fit torch nlohmann_json::nlohmann_json
   PRIVATE onnx_proto protobuf::libprotobuf ${TURBOJPEG_LIBRARY} ${ZIP_LIBRARY})
 target_include_directories(pillarbox_training SYSTEM PRIVATE
   ${TURBOJPEG_INCLUDE_DIR} ${ZIP_INCLUDE_DIR} ${STB_INCLUDE_DIR})

@@ -1,12 +1,13 @@
 #include "engine/bench/kernels.h"
 
 #include <algorithm>
-#include <cstdio>
-#include <ctime>
 #include <functional>
 #include <limits>
 
 #include "engine/bench/networks.h"
+#include "engine/bench/party.h"
+#include "engine/bench/text.h"
+#include "engine/core/chart.h"
 #include "engine/kernels/elementwise.h"
 #include "engine/kernels/packed.h"
 #include "engine/protocol/honeybadger.h"
@@ -18,12 +19,6 @@ namespace {
 
 using kernels::Method;
 using nlohmann::json;
-
-double threadSeconds() {
-  timespec time{};
-  clock_gettime(CLOCK_THREAD_CPUTIME_ID, &time);
-  return static_cast<double>(time.tv_sec) + 1e-9 * static_cast<double>(time.tv_nsec);
-}
 
 /// The fastest of as many runs as fit `budget` seconds, and of one at least.
 double fastest(double budget, const std::function<void()>& run) {
@@ -112,12 +107,6 @@ json measureElementwise(double seconds, Data& data) {
   return result;
 }
 
-std::string format(const char* pattern, auto... values) {
-  char text[256];
-  std::snprintf(text, sizeof text, pattern, values...);
-  return text;
-}
-
 }  // namespace
 
 json measureKernels(const KernelOptions& options) {
@@ -126,18 +115,15 @@ json measureKernels(const KernelOptions& options) {
   Data data;
   json result = {{"linear", json::array()}, {"networks", json::array()}};
   for (const Method method : methods) result["methods"].push_back(kernels::methodName(method));
-  for (const Network& network : networks()) {
-    if (!options.networks.empty() && std::find(options.networks.begin(), options.networks.end(),
-                                               network.name) == options.networks.end()) {
-      continue;
-    }
-    json sum = {{"network", network.name},
-                {"multiply_adds", network.multiplyAdds()},
-                {"activations", network.activations},
+  for (const std::string& name : options.networks.empty() ? networkNames() : options.networks) {
+    const models::PublicModel model = randomNetwork(name).value().model;
+    json sum = {{"network", name},
+                {"multiply_adds", multiplyAdds(model)},
+                {"activations", model.activationCount()},
                 {"seconds", json::object()}};
-    for (const Layer& layer : network.layers) {
+    for (const Layer& layer : layersOf(model)) {
       json measured = measureLayer(layer.op, methods, options.seconds, data);
-      measured["network"] = network.name;
+      measured["network"] = name;
       measured["count"] = layer.count;
       for (const auto& [method, seconds] : measured["seconds"].items()) {
         sum["seconds"][method] =
@@ -185,6 +171,25 @@ std::string kernelTable(const json& result) {
                row["nanoseconds_a_value"].get<double>(), row["gigabytes_a_second"].get<double>());
   }
   return text;
+}
+
+std::string kernelPlot(const json& result) {
+  BarChart chart{.title = "Linear layers of one inference, one core",
+                 .valueLabel = "10^9 multiply-adds a second"};
+  const ChartColour colours[] = {ChartColour::Blue,   ChartColour::Orange, ChartColour::Green,
+                                 ChartColour::Purple, ChartColour::Red,    ChartColour::Grey};
+  for (const auto& method : result["methods"]) {
+    chart.bars.emplace_back(method.get<std::string>(), colours[chart.bars.size() % 6]);
+  }
+  for (const auto& network : result["networks"]) {
+    BarGroup group{network["network"].get<std::string>(), {}};
+    for (const auto& method : result["methods"]) {
+      group.values.push_back(1e-9 * network["multiply_adds"].get<double>() /
+                             network["seconds"][method.get<std::string>()].get<double>());
+    }
+    chart.groups.push_back(std::move(group));
+  }
+  return toSvg(chart);
 }
 
 }  // namespace pillarbox::bench

@@ -24,4 +24,7 @@ nlohmann::json measureKernels(const KernelOptions& options);
 /// The same as a table.
 std::string kernelTable(const nlohmann::json& result);
 
+/// Multiply-adds a second, by network and method.
+std::string kernelPlot(const nlohmann::json& result);
+
 }  // namespace pillarbox::bench

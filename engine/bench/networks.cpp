@@ -1,143 +1,183 @@
 #include "engine/bench/networks.h"
 
 #include <algorithm>
+#include <cmath>
+#include <random>
+#include <set>
+#include <utility>
+
+#include "models/architectures/architecture.h"
+#include "models/quantise.h"
 
 namespace pillarbox::bench {
 
 namespace {
 
-/// Adds layers to a network and keeps count of its activations.
-class Builder {
- public:
-  Builder(std::string name, std::uint32_t channels, std::uint32_t side)
-      : m_channels(channels), m_side(side) {
-    m_network.name = std::move(name);
-  }
+using architectures::Architecture;
+using architectures::LayerKind;
+using models::FloatNode;
+using models::NodeKind;
 
-  /// A square convolution with "same" padding that becomes the current tensor.
-  Builder& conv(std::uint32_t channels, std::uint32_t kernel, std::uint32_t stride = 1) {
-    add(convolution(m_channels, m_side, channels, kernel, stride));
-    m_side = (m_side + stride - 1) / stride;
-    m_channels = channels;
-    return *this;
-  }
-  Builder& activation() {
-    m_network.activations += std::uint64_t{m_channels} * m_side * m_side;
-    return *this;
-  }
-  Builder& pool(std::uint32_t stride) {
-    m_side = (m_side + stride - 1) / stride;
-    return *this;
-  }
-  Builder& dense(std::uint32_t outputs) {
-    models::LinearOp op;
-    op.kind = models::OpKind::FullyConnected;
-    op.name = "dense";
-    op.in = {m_channels, m_side, m_side};
-    op.out = {outputs, 1, 1};
-    add(op);
-    return *this;
-  }
-  /// Two 3x3 convolutions and a shortcut, a projection where the shape changes.
-  Builder& basicBlock(std::uint32_t channels, std::uint32_t stride) {
-    if (stride != 1 || channels != m_channels)
-      add(convolution(m_channels, m_side, channels, 1, stride));
-    return conv(channels, 3, stride).activation().conv(channels, 3).activation();
-  }
-  /// 1x1, 3x3 with the stride, 1x1 to four times the channels, and a shortcut.
-  Builder& bottleneck(std::uint32_t channels, std::uint32_t stride) {
-    if (stride != 1 || 4 * channels != m_channels) {
-      add(convolution(m_channels, m_side, 4 * channels, 1, stride));
-    }
-    return conv(channels, 1)
-        .activation()
-        .conv(channels, 3, stride)
-        .activation()
-        .conv(4 * channels, 1)
-        .activation();
-  }
-  Network build() { return std::move(m_network); }
-
- private:
-  static models::LinearOp convolution(std::uint32_t inChannels, std::uint32_t side,
-                                      std::uint32_t outChannels, std::uint32_t kernel,
-                                      std::uint32_t stride) {
-    models::LinearOp op;
-    op.kind = models::OpKind::Convolution;
-    op.name = "convolution";
-    op.in = {inChannels, side, side};
-    op.kernelH = op.kernelW = kernel;
-    op.strideH = op.strideW = stride;
-    op.padTop = op.padLeft = op.padBottom = op.padRight = (kernel - 1) / 2;
-    const std::uint32_t out = (side + 2 * op.padTop - kernel) / stride + 1;
-    op.out = {outChannels, out, out};
-    return op;
-  }
-  void add(const models::LinearOp& op) {
-    const auto same = std::find_if(m_network.layers.begin(), m_network.layers.end(),
-                                   [&](const Layer& layer) { return layer.op == op; });
-    if (same != m_network.layers.end()) {
-      ++same->count;
-    } else {
-      m_network.layers.push_back({op, 1});
-    }
-  }
-
-  Network m_network;
-  std::uint32_t m_channels, m_side;
-};
-
-Network minionn() {
-  Builder net("minionn", 3, 32);
-  net.conv(64, 3).activation().conv(64, 3).activation().pool(2);
-  net.conv(64, 3).activation().conv(64, 3).activation().pool(2);
-  net.conv(64, 3).activation().conv(64, 1).activation().conv(16, 1).activation();
-  return net.dense(10).build();
+int classesOf(const std::string& name) {
+  return name == "resnet50" ? 1000 : name == "resnet32" ? 100 : 10;
 }
 
-Network resnet18() {
-  Builder net("resnet18", 3, 32);
-  net.conv(64, 3).activation();
-  for (const std::uint32_t channels : {64U, 128U, 256U, 512U}) {
-    net.basicBlock(channels, channels == 64 ? 1 : 2).basicBlock(channels, 1);
+/// Rows of `fanIn` weights of Euclidean norm `gain`, their sums near zero: what a layer puts out
+/// then hardly depends on the mean of what goes in.
+std::vector<float> randomWeights(std::size_t rows, std::size_t fanIn, double gain,
+                                 std::mt19937_64& random) {
+  std::vector<float> weights(rows * fanIn);
+  std::uniform_real_distribution<float> uniform(-1, 1);
+  for (std::size_t r = 0; r < rows; ++r) {
+    float* row = weights.data() + r * fanIn;
+    float mean = 0, norm = 0;
+    for (std::size_t i = 0; i < fanIn; ++i) mean += row[i] = uniform(random);
+    mean /= static_cast<float>(fanIn);
+    for (std::size_t i = 0; i < fanIn; ++i) {
+      row[i] -= 0.9F * mean;
+      norm += row[i] * row[i];
+    }
+    const float factor = static_cast<float>(gain) / std::sqrt(norm);
+    for (std::size_t i = 0; i < fanIn; ++i) row[i] *= factor;
   }
-  return net.pool(4).dense(10).build();
+  return weights;
 }
 
-Network resnet32() {
-  Builder net("resnet32", 3, 32);
-  net.conv(16, 3).activation();
-  for (const std::uint32_t channels : {16U, 32U, 64U}) {
-    for (int block = 0; block < 5; ++block) {
-      net.basicBlock(channels, block == 0 && channels != 16 ? 2 : 1);
-    }
+models::FloatGraph randomGraph(const Architecture& architecture,
+                               const models::Polynomial& polynomial, std::uint64_t seed) {
+  const std::vector<models::Shape> shapes = inferShapes(architecture).value();
+  // The last convolution before a sum is small: many of them add up along the shortcuts.
+  std::set<int> beforeSum;
+  for (const auto& layer : architecture.layers) {
+    if (layer.kind == LayerKind::Add) beforeSum.insert(layer.inputs.front());
   }
-  return net.pool(8).dense(100).build();
-}
-
-Network resnet50() {
-  Builder net("resnet50", 3, 224);
-  net.conv(64, 7, 2).activation().pool(2);
-  const std::uint32_t channels[] = {64, 128, 256, 512};
-  const int blocks[] = {3, 4, 6, 3};
-  for (int group = 0; group < 4; ++group) {
-    for (int block = 0; block < blocks[group]; ++block) {
-      net.bottleneck(channels[group], block == 0 && group != 0 ? 2 : 1);
+  std::mt19937_64 random(seed);
+  models::FloatGraph graph;
+  graph.input = architecture.input;
+  std::vector<std::uint32_t> valueOf = {0};  // of a layer's output in the graph
+  for (std::size_t i = 0; i < architecture.layers.size(); ++i) {
+    const auto& layer = architecture.layers[i];
+    FloatNode node;
+    node.name = layer.name;
+    node.out = shapes[i + 1];
+    node.kernelH = node.kernelW = static_cast<std::uint32_t>(layer.kernel);
+    node.strideH = node.strideW = static_cast<std::uint32_t>(layer.stride);
+    node.padTop = node.padLeft = node.padBottom = node.padRight =
+        static_cast<std::uint32_t>(layer.padding);
+    for (const int input : layer.inputs) {
+      node.inputs.push_back(valueOf[static_cast<std::size_t>(input)]);
     }
+    node.in = graph.shape(node.inputs.front());  // not flat, where a flattening is passed over
+    switch (layer.kind) {
+      case LayerKind::BatchNorm:  // folded into the weights before it
+      case LayerKind::Flatten:
+        valueOf.push_back(node.inputs.front());
+        continue;
+      case LayerKind::Convolution: {
+        const bool small = beforeSum.contains(static_cast<int>(i) + 2);  // a batch norm between
+        node.kind = NodeKind::Convolution;
+        node.weights = randomWeights(node.out.channels,
+                                     std::size_t{node.in.channels} * node.kernelH * node.kernelW,
+                                     small ? 0.15 : 1.2, random);
+        node.bias.resize(node.out.channels, 0.05);
+        break;
+      }
+      case LayerKind::Linear:
+        node.kind = NodeKind::FullyConnected;
+        node.weights = randomWeights(node.out.channels, node.in.size(), 1.2, random);
+        node.bias.resize(node.out.channels, 0.05);
+        break;
+      case LayerKind::Activation:
+        node.kind = NodeKind::Polynomial;
+        node.polynomial = polynomial;
+        break;
+      case LayerKind::GlobalAveragePool:
+        node.kernelH = node.in.height;
+        node.kernelW = node.in.width;
+        [[fallthrough]];
+      case LayerKind::AveragePool:
+        node.kind = NodeKind::AveragePool;
+        break;
+      case LayerKind::Add:
+        node.kind = NodeKind::Add;
+        break;
+    }
+    graph.nodes.push_back(std::move(node));
+    valueOf.push_back(static_cast<std::uint32_t>(graph.nodes.size()));
   }
-  return net.pool(7).dense(1000).build();
+  graph.output = valueOf.back();
+  return graph;
 }
 
 }  // namespace
+
+std::vector<std::string> networkNames() {
+  std::vector<std::string> names;
+  for (const auto& info : architectures::architectureList()) names.push_back(info.name);
+  return names;
+}
+
+Result<models::LoadedModel> randomNetwork(const std::string& name, std::uint64_t seed) {
+  PILLARBOX_ASSIGN(
+      const Architecture architecture,
+      architectures::makeArchitecture(name, classesOf(name), name == "resnet50" ? 224 : 32));
+  models::LoadedModel loaded;
+  loaded.graph = randomGraph(architecture, {10, {322, 512, 160, 0, -3}}, seed);
+  PILLARBOX_ASSIGN(models::QuantisedNetwork network, models::quantise(loaded.graph, {}));
+  models::PublicModel& model = loaded.model;
+  model.name = name;
+  model.input = architecture.input;
+  model.mean.assign(model.input.channels, 0.5F);
+  model.std.assign(model.input.channels, 0.25F);
+  model.precisionBits = network.precisionBits;
+  model.outputBits = network.outputBits;
+  model.stages = std::move(network.stages);
+  for (std::uint64_t i = 0; i < model.stages.back().output.size(); ++i) {
+    model.labels.push_back("class " + std::to_string(i));
+  }
+  loaded.weights = std::move(network.weights);
+  PILLARBOX_TRY(models::validate(model));
+  PILLARBOX_TRY(models::validate(model, loaded.weights));
+  loaded.failure = models::truncationFailureBound(model, 2 * loaded.range);
+  return loaded;
+}
+
+std::vector<float> randomImage(const models::Shape& shape, std::uint64_t seed) {
+  std::mt19937_64 random(seed);
+  std::uniform_real_distribution<float> uniform(-1.5F, 1.5F);
+  std::vector<float> image(shape.size());
+  for (float& value : image) value = uniform(random);
+  return image;
+}
+
+std::vector<Layer> layersOf(const models::PublicModel& model) {
+  std::vector<Layer> layers;
+  for (const models::Stage& stage : model.stages) {
+    for (models::LinearOp op : stage.ops) {
+      if (!op.hasWeights()) continue;
+      op.name.clear();
+      op.inputs.clear();
+      op.weightIndex = 0;
+      const auto same = std::find_if(layers.begin(), layers.end(),
+                                     [&](const Layer& layer) { return layer.op == op; });
+      if (same != layers.end()) {
+        ++same->count;
+      } else {
+        layers.push_back({std::move(op), 1});
+      }
+    }
+  }
+  return layers;
+}
 
 std::uint64_t multiplyAdds(const models::LinearOp& op) {
   if (op.kind == models::OpKind::FullyConnected) return op.weightCount();
   return op.out.size() * op.in.channels * op.kernelH * op.kernelW;
 }
 
-std::uint64_t Network::multiplyAdds() const {
+std::uint64_t multiplyAdds(const models::PublicModel& model) {
   std::uint64_t sum = 0;
-  for (const Layer& layer : layers) sum += layer.count * bench::multiplyAdds(layer.op);
+  for (const Layer& layer : layersOf(model)) sum += layer.count * multiplyAdds(layer.op);
   return sum;
 }
 
@@ -149,11 +189,6 @@ std::string shapeText(const models::LinearOp& op) {
   text += " " + std::to_string(op.kernelH) + "x" + std::to_string(op.kernelW);
   if (op.strideH != 1) text += "/" + std::to_string(op.strideH);
   return text + " @" + std::to_string(op.in.height);
-}
-
-const std::vector<Network>& networks() {
-  static const std::vector<Network> kNetworks = {minionn(), resnet18(), resnet32(), resnet50()};
-  return kNetworks;
 }
 
 }  // namespace pillarbox::bench

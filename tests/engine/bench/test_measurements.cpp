@@ -1,0 +1,135 @@
+// What pillarbox-bench measures with: the paper's networks in their right sizes, inferences whose
+// rounds and bytes are those of the plan, times that are not below their floor, and pictures that
+// are well-formed.
+#include <cmath>
+#include <limits>
+
+#include <QTest>
+#include <QXmlStreamReader>
+
+#include "engine/bench/inference.h"
+#include "engine/bench/networks.h"
+#include "engine/bench/party.h"
+#include "engine/core/chart.h"
+
+using namespace pillarbox;
+
+namespace {
+
+/// The elements of an XML document by name, or nothing where it is not well-formed.
+QMap<QString, int> elementsOf(const std::string& document) {
+  QXmlStreamReader reader(QByteArray::fromStdString(document));
+  QMap<QString, int> count;
+  while (!reader.atEnd()) {
+    if (reader.readNext() == QXmlStreamReader::StartElement) ++count[reader.name().toString()];
+  }
+  return reader.hasError() ? QMap<QString, int>() : count;
+}
+
+}  // namespace
+
+class TestMeasurements : public QObject {
+  Q_OBJECT
+
+ private Q_SLOTS:
+  // Against the counts of the paper's networks.
+  void networks_data() {
+    QTest::addColumn<QString>("name");
+    QTest::addColumn<int>("rounds");
+    QTest::addColumn<quint64>("activations");
+    QTest::newRow("minionn") << "minionn" << 8 << quint64{173056};
+    QTest::newRow("vgg16") << "vgg16" << 16 << quint64{183808};
+    QTest::newRow("resnet18") << "resnet18" << 18 << quint64{557056};
+    QTest::newRow("resnet32") << "resnet32" << 32 << quint64{303104};
+    QTest::newRow("resnet110") << "resnet110" << 110 << quint64{1048576};
+    QTest::newRow("resnet50") << "resnet50" << 50 << quint64{9608704};
+  }
+  void networks() {
+    QFETCH(QString, name);
+    QFETCH(int, rounds);
+    QFETCH(quint64, activations);
+    const auto loaded = bench::randomNetwork(name.toStdString());
+    QVERIFY2(loaded.ok(), loaded.ok() ? "" : loaded.error().message.c_str());
+    QCOMPARE(loaded->model.stages.size(), static_cast<std::size_t>(rounds));
+    QCOMPARE(loaded->model.activationCount(), activations);
+    QCOMPARE(bench::multiplyAdds(loaded->model), inference::onlineCost(loaded->model).multiplyAdds);
+  }
+
+  void anUnknownNetworkIsAnError() { QVERIFY(!bench::randomNetwork("resnet19").ok()); }
+
+  void inferences_data() {
+    QTest::addColumn<bool>("firstParty");
+    QTest::addColumn<int>("batch");
+    QTest::newRow("dealer") << false << 1;
+    QTest::newRow("first party, two at a time") << true << 2;
+  }
+  void inferences() {
+    QFETCH(bool, firstParty);
+    QFETCH(int, batch);
+    const auto loaded = bench::randomNetwork("minionn");
+    QVERIFY(loaded.ok());
+    bench::InferenceOptions options;
+    options.link = {4, 1000};
+    options.mode = firstParty ? offline::Mode::FirstParty : offline::Mode::Dealer;
+    options.repeat = 1;
+    options.batch = batch;
+    options.check = true;
+    const auto result = bench::measureInference(*loaded, options);
+    QVERIFY2(result.ok(), result.ok() ? "" : result.error().message.c_str());
+    QCOMPARE((*result)["rounds"].get<int>(), 8);
+    QVERIFY((*result)["largest_error"].get<double>() < 0.02);
+    QVERIFY(!result->contains("warning"));
+    const double wire = (*result)["floor"]["wire"];
+    QVERIFY(wire >= 8 * 0.004 + batch * 173056 * 8 * 8e-9);
+    QVERIFY((*result)["seconds"]["least"].get<double>() >= wire);
+    QVERIFY((*result)["ratio_to_wire"].get<double>() >= 1);
+    const offline::OfflineCost offline = offline::offlineCost(loaded->model);
+    QVERIFY((*result)["offline"]["bytes"].get<std::uint64_t>() >
+            8 * (offline.correctionWords + offline.maskedOpeningWords));
+    // TLS adds a little, and a link that shapes counts what it carries.
+    QVERIFY((*result)["tls_overhead"].get<double>() > 0);
+    QVERIFY((*result)["tls_overhead"].get<double>() < 0.05);
+    const auto results = nlohmann::json::array({*result});
+    QVERIFY(QString::fromStdString(bench::inferenceTable(results)).contains("minionn"));
+    QCOMPARE(elementsOf(bench::inferencePlot(results)).value("svg"), 1);
+  }
+
+  void floorsAndSpreads() {
+    QCOMPARE(bench::wireFloor({100, 100}, 18, 1000, 4456448), 1.8 + 0.35651584);
+    QCOMPARE(bench::wireFloor({}, 18, 1000, 4456448), 0.0);
+    QCOMPARE(bench::spreadOf({3, 1, 2}).median, 2.0);
+    QCOMPARE(bench::spreadOf({4, 1, 2, 3}).median, 2.5);
+    QCOMPARE(bench::spreadOf({4, 1, 2, 3}).least, 1.0);
+    QCOMPARE(bench::spreadOf({4, 1, 2, 3}).greatest, 4.0);
+  }
+
+  void lineCharts() {
+    LineChart chart{.title = "a < b & c", .note = "note"};
+    chart.x = {.label = "x", .logarithmic = true};
+    chart.y = {.label = "y", .logarithmic = true};
+    const double nothing = std::numeric_limits<double>::quiet_NaN();
+    chart.lines = {{"one", ChartColour::Blue, false, true, {{1, 1}, {10, 3}, {100, 7}}},
+                   {"two", ChartColour::Red, true, true, {{1, 0}, {10, nothing}, {100, 5}}}};
+    chart.marks = {10};
+    const std::string svg = toSvg(chart);
+    const auto elements = elementsOf(svg);
+    QCOMPARE(elements.value("svg"), 1);
+    QCOMPARE(elements.value("path"), 2);
+    QCOMPARE(elements.value("circle"), 4);  // zero and not a number have no place on the axis
+    QVERIFY(svg.find("nan") == std::string::npos && svg.find("inf") == std::string::npos);
+    chart.lines.clear();
+    QCOMPARE(elementsOf(toSvg(chart)).value("svg"), 1);
+  }
+
+  void barCharts() {
+    BarChart chart{.title = "bars", .valueLabel = "seconds"};
+    chart.bars = {{"one", ChartColour::Blue}, {"two", ChartColour::Grey}};
+    chart.groups = {{"first", {1, 2}}, {"second", {3, std::numeric_limits<double>::infinity()}}};
+    const std::string svg = toSvg(chart);
+    QCOMPARE(elementsOf(svg).value("rect"), 3 + 2);  // two of them in the legend
+    QVERIFY(svg.find("inf") == std::string::npos);
+  }
+};
+
+QTEST_GUILESS_MAIN(TestMeasurements)
+#include "test_measurements.moc"
