@@ -4,7 +4,7 @@
 // (galois.h) works over Q·P with special primes P, a reply travels over a smaller product, the
 // return basis, and slots of several plaintext primes may be wanted beside them. Everything is
 // derived from the sizes alone (ParameterShape), the greatest primes first, so that both parties
-// compute the same lists and only the sizes travel.
+// compute the same lists.
 //
 // Safety. Learning with errors over rings, ternary secret, errors of standard deviation 3.24: the
 // table of the HomomorphicEncryption.org standard bounds log2 of the greatest modulus under which
@@ -28,7 +28,7 @@
 
 namespace pillarbox::he {
 
-/// Sizes in bits of the primes of each basis; what travels when two parties agree on parameters.
+/// Sizes in bits of the primes of each basis.
 struct ParameterShape {
   std::uint32_t degree = 0;
   std::vector<std::uint32_t> ciphertextBits;  ///< Q; at least one

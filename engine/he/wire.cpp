@@ -8,13 +8,7 @@ namespace pillarbox::he {
 
 namespace {
 
-enum class Kind : std::uint8_t {
-  Parameters = 1,
-  SeededCiphertext = 2,
-  PublicKey = 3,
-  Reply = 4,
-  GaloisKey = 5
-};
+enum class Kind : std::uint8_t { SeededCiphertext = 1, PublicKey = 2, GaloisKey = 3, Reply = 4 };
 
 constexpr std::array<char, 4> kMagic{'P', 'B', 'H', 'E'};
 constexpr std::uint8_t kVersion = 1;
@@ -22,8 +16,6 @@ constexpr std::size_t kSeedBytes = 32, kExponentBytes = 4;
 
 const char* nameOf(Kind kind) {
   switch (kind) {
-    case Kind::Parameters:
-      return "encryption parameters";
     case Kind::SeededCiphertext:
       return "a ciphertext";
     case Kind::PublicKey:
@@ -196,41 +188,6 @@ std::size_t replyBytes(const Parameters& parameters, std::size_t wanted) {
     sum += packedBytes(parameters.returned().modulus(i), wanted);
   }
   return sum;
-}
-
-std::vector<std::byte> serialize(const ParameterShape& shape) {
-  std::vector<std::byte> out(kObjectHeaderBytes + sizeof shape.degree);
-  writeHeader(Kind::Parameters, {}, out);
-  std::memcpy(out.data() + kObjectHeaderBytes, &shape.degree, sizeof shape.degree);
-  for (const auto* list :
-       {&shape.ciphertextBits, &shape.specialBits, &shape.returnBits, &shape.plaintextBits}) {
-    out.push_back(static_cast<std::byte>(list->size()));
-    for (const std::uint32_t bits : *list) out.push_back(static_cast<std::byte>(bits));
-  }
-  return out;
-}
-
-Result<std::shared_ptr<const Parameters>> parseParameters(std::span<const std::byte> bytes) {
-  PILLARBOX_TRY(checkHeader(Kind::Parameters, {}, bytes));
-  ParameterShape shape;
-  bytes = bytes.subspan(kObjectHeaderBytes);
-  if (bytes.size() < sizeof shape.degree) return malformed(Kind::Parameters, "that end early");
-  std::memcpy(&shape.degree, bytes.data(), sizeof shape.degree);
-  bytes = bytes.subspan(sizeof shape.degree);
-  for (auto* list :
-       {&shape.ciphertextBits, &shape.specialBits, &shape.returnBits, &shape.plaintextBits}) {
-    if (bytes.empty() || static_cast<std::size_t>(bytes[0]) >= bytes.size()) {
-      return malformed(Kind::Parameters, "that end early");
-    }
-    const auto count = static_cast<std::size_t>(bytes[0]);
-    if (count > kMaxPrimes) return malformed(Kind::Parameters, "with too many primes");
-    for (const std::byte bits : bytes.subspan(1, count)) {
-      list->push_back(static_cast<std::uint32_t>(bits));
-    }
-    bytes = bytes.subspan(1 + count);
-  }
-  if (!bytes.empty()) return malformed(Kind::Parameters, "with bytes behind their end");
-  return Parameters::create(shape);
 }
 
 std::vector<std::byte> serialize(const Parameters& parameters, const SeededCiphertext& ciphertext) {

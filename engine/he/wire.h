@@ -1,10 +1,11 @@
-// Ciphertexts, keys and parameters as bytes.
+// Ciphertexts and keys as bytes. (Parameters do not travel: both parties derive them from the
+// public description of the network.)
 //
 // Every object opens with a header of 16 bytes:
 //
 //   bytes 0..3    "PBHE"          bytes 6..7    zero
-//   byte  4       version (1)     bytes 8..15   Parameters::id(), zero for parameters themselves
-//   byte  5       kind
+//   byte  4       version (1)     bytes 8..15   Parameters::id()
+//   byte  5       kind: 1 seeded ciphertext, 2 public key, 3 Galois key, 4 reply
 //
 // followed by a body whose exact length both sides know from the parameters (and, for replies, from
 // the number of wanted coefficients), so that nothing in the bytes decides how much memory is
@@ -14,11 +15,9 @@
 // residue that is not below its prime, and fill bits that are not zero, are refused: every object
 // has one encoding.
 //
-//   seeded ciphertext, public key   seed (32 bytes), c0 or b over Q
-//   Galois key                      exponent (4 bytes, little-endian), seed, b_i over Q·P for each
-//   digit reply                           c0 at the wanted coefficients, c1, over the return basis
-//   parameters                      degree (4 bytes, little-endian), then four lists: one byte
-//                                   count, one byte for the bits of each prime
+//   seeded ciphertext, public key: seed (32 bytes), c0 or b over Q
+//   Galois key: exponent (4 bytes, little-endian), seed, b_i over Q·P for each digit
+//   reply: c0 at the wanted coefficients, c1, over the return basis
 #pragma once
 
 #include <cstddef>
@@ -37,10 +36,7 @@ std::size_t seededCiphertextBytes(const Parameters& parameters);
 std::size_t publicKeyBytes(const Parameters& parameters);
 std::size_t galoisKeyBytes(const Parameters& parameters);
 std::size_t replyBytes(const Parameters& parameters, std::size_t wanted);
-/// No valid parameters are longer.
-inline constexpr std::size_t kMaxParametersBytes = kObjectHeaderBytes + 4 + 4 * (1 + kMaxPrimes);
 
-std::vector<std::byte> serialize(const ParameterShape& shape);
 std::vector<std::byte> serialize(const Parameters& parameters, const SeededCiphertext& ciphertext);
 std::vector<std::byte> serialize(const Parameters& parameters, const PublicKey& key);
 std::vector<std::byte> serialize(const Parameters& parameters, const GaloisKey& key);
@@ -48,8 +44,7 @@ std::vector<std::byte> serialize(const Parameters& parameters, const Reply& repl
 
 /// Errors, of all of these: Format with a sentence that names the object and what is wrong with it
 /// (length, header, kind, a residue out of range, fill bits); Version; Protocol if it was made for
-/// other parameters. parseParameters also: those of Parameters::create.
-Result<std::shared_ptr<const Parameters>> parseParameters(std::span<const std::byte> bytes);
+/// other parameters.
 Result<SeededCiphertext> parseSeededCiphertext(const Parameters& parameters,
                                                std::span<const std::byte> bytes);
 Result<PublicKey> parsePublicKey(const Parameters& parameters, std::span<const std::byte> bytes);

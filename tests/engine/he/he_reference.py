@@ -197,14 +197,14 @@ def main():
     seed, e = client.seed(), client.error()
     pk_a = crt([untransform(l, q) for l, q in zip(uniform(Q, seed), Q)], Q)
     pk_b = add(QQ, e, [-c for c in multiply(pk_a, s, QQ)])
-    show("public key", header(3) + seed + packed_poly(pk_b, Q))
+    show("public key", header(2) + seed + packed_poly(pk_b, Q))
 
     x = [(i + 1) * 0x9E3779B97F4A7C15 % 2**64 for i in range(N)]
     seed, e = client.seed(), client.error()
     c1 = crt([untransform(l, q) for l, q in zip(uniform(Q, seed), Q)], Q)
     message = [rounded(QQ * v, 2**64) for v in x]
     c0 = add(QQ, message, e, [-c for c in multiply(c1, s, QQ)])
-    show("ciphertext", header(2) + seed + packed_poly(c0, Q))
+    show("ciphertext", header(1) + seed + packed_poly(c0, Q))
 
     k = 5
     seed = client.seed()
@@ -224,7 +224,7 @@ def main():
         for m in full:
             factor = pow(PP, -1, m) if m in Q else 1
             body += packed(transform([c * factor % m for c in b], m), m)
-    show("Galois key", header(5) + body)
+    show("Galois key", header(3) + body)
 
     factor = [(7 * i) % 16 - 8 for i in range(N)]
     c0, c1 = multiply(c0, factor, QQ), multiply(c1, factor, QQ)

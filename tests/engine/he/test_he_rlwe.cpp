@@ -202,7 +202,7 @@ class TestHeRlwe : public QObject {
     he::Sampler client = sampler(0), engine = sampler(200);
     const he::SecretKey secret = he::SecretKey::generate(p, client);
     const he::PublicKey key = he::makePublicKey(p, secret, client);
-    QCOMPARE(digest(he::serialize(p, key)), QByteArray("a4329c4cb7ac7e1da7f55e2d291432bf"));
+    QCOMPARE(digest(he::serialize(p, key)), QByteArray("8132f1372c2a497e74633fcabde72eb8"));
 
     std::vector<std::uint64_t> x(n), mask(n);
     std::vector<std::int64_t> weights(n);
@@ -213,9 +213,9 @@ class TestHeRlwe : public QObject {
     }
     const he::Word64 words(p.q());
     const he::SeededCiphertext fresh = he::encrypt(p, secret, words.encode(x), client);
-    QCOMPARE(digest(he::serialize(p, fresh)), QByteArray("7ed3eb3079ee60df2d9aa623107dc2bf"));
+    QCOMPARE(digest(he::serialize(p, fresh)), QByteArray("2ba6f3921eb1c09c48ff3a175c2d0975"));
     const he::GaloisKey galois = he::makeGaloisKey(p, secret, 5, client);
-    QCOMPARE(digest(he::serialize(p, galois)), QByteArray("853ae21bf434c5045d5f31f6a642bb5f"));
+    QCOMPARE(digest(he::serialize(p, galois)), QByteArray("f531ccc61bd7b42d23b3fca2443e3d68"));
 
     const he::Ciphertext ciphertext = he::expand(p, fresh);
     const he::Poly factor = he::makeFactor(p, weights);
@@ -302,18 +302,6 @@ class TestHeRlwe : public QObject {
     QVERIFY(!std::ranges::equal(a.words(), he::expandUniform(q, seed, 1).words()));
     for (std::size_t i = 0; i < q.count(); ++i) {
       for (std::size_t k = 0; k < q.degree(); ++k) QVERIFY(a.limb(i)[k] < q.modulus(i).value());
-    }
-  }
-
-  void parametersTravel() {
-    for (const he::ParameterShape& shape :
-         {he::ParameterShape{8192, {46, 46, 46}, {46}, {37, 37}, {}},
-          he::ParameterShape{32768, {50, 50, 50, 50}, {}, {40, 40, 40}, {30, 31}}}) {
-      const auto bytes = he::serialize(shape);
-      QVERIFY(bytes.size() <= he::kMaxParametersBytes);
-      const auto parsed = he::parseParameters(bytes);
-      QVERIFY(parsed.ok() && (*parsed)->shape() == shape);
-      QCOMPARE((*parsed)->id(), he::Parameters::create(shape).value()->id());
     }
   }
 };
