@@ -1,12 +1,12 @@
 #include "engine/inference/executor.h"
 
 #include <algorithm>
+#include <array>
 #include <chrono>
 #include <cmath>
 
+#include "engine/core/chunks.h"
 #include "engine/kernels/elementwise.h"
-#include "engine/kernels/stage.h"
-#include "engine/protocol/honeybadger.h"
 #include "engine/ring/fixed_point.h"
 
 namespace pillarbox::inference {
@@ -19,7 +19,6 @@ using protocol::HoneyBadger;
 using Words = SecureVector<std::uint64_t>;
 using Clock = std::chrono::steady_clock;
 
-constexpr std::size_t kChunkWords = std::size_t{1} << 15;
 constexpr double kPixelLimit = 1024;  // normalised pixels are a few units; anything larger is a bug
 
 double secondsSince(Clock::time_point start) {
@@ -36,23 +35,32 @@ std::uint64_t wireBytes(std::uint64_t words) {
 
 template <typename Step>
 Status chunked(std::size_t count, const Step& step) {
-  for (std::size_t first = 0; first < count; first += kChunkWords) {
-    PILLARBOX_TRY(step(first, std::min(kChunkWords, count - first)));
+  return inPieces(count, kChunkWords, step);
+}
+
+/// Pointers to the shares of every power, from one element on.
+class Powers {
+ public:
+  Powers(const std::vector<SecureVector<U128>>& powers, std::size_t first)
+      : m_count(powers.size()) {
+    for (std::size_t k = 0; k < m_count; ++k) m_pointers.at(k) = powers[k].data() + first;
   }
-  return {};
+  operator std::span<const U128* const>() const { return {m_pointers.data(), m_count}; }
+
+ private:
+  std::array<const U128*, HoneyBadger::kMaxDegree> m_pointers{};
+  std::size_t m_count;
+};
+
+std::vector<HoneyBadger> polynomialsOf(const PublicModel& model) {
+  std::vector<HoneyBadger> polynomials;
+  for (const Stage& stage : model.stages) {
+    if (stage.activation) polynomials.emplace_back(*stage.activation, model.precisionBits);
+  }
+  return polynomials;
 }
 
-/// Pointers to the shares of every power, from element `first` on.
-std::vector<const U128*> powersFrom(const std::vector<SecureVector<U128>>& powers,
-                                    std::size_t first) {
-  std::vector<const U128*> pointers;
-  pointers.reserve(powers.size());
-  for (const auto& power : powers) pointers.push_back(power.data() + first);
-  return pointers;
-}
-
-/// For every activation, the last stage that reads it: its tensor is released after that.
-std::vector<std::size_t> lastUses(const PublicModel& model) {
+std::vector<std::size_t> lastUsesOf(const PublicModel& model) {
   std::vector<std::size_t> last(model.stages.size(), 0);
   for (std::size_t s = 0; s < model.stages.size(); ++s) {
     for (const std::uint32_t input : model.stages[s].inputs) last[input] = s;
@@ -122,6 +130,8 @@ EngineModel::EngineModel(PublicModel description, models::ModelWeights weights)
     : m_description(std::move(description)),
       m_weights(std::move(weights)),
       m_packed(kernels::packWeights(m_description.stages, m_weights.weights)),
+      m_polynomials(polynomialsOf(m_description)),
+      m_lastUses(lastUsesOf(m_description)),
       m_hash(models::modelHash(m_description)) {}
 
 EngineModel::~EngineModel() = default;
@@ -167,7 +177,7 @@ Result<ClientOutcome> runClient(net::Channel& channel, const PublicModel& model,
         PILLARBOX_TRY(channel.receiveWords(piece));
         roundSeconds = secondsSince(roundStart);
         if (first == 0) nextRoundStart = Clock::now();
-        polynomial.evaluateClient(piece, powersFrom(correlations.powers, first), piece);
+        polynomial.evaluateClient(piece, Powers(correlations.powers, first), piece);
         for (std::size_t i = 0; i < count; ++i) piece[i] -= correlations.mask[first + i];
         return channel.sendWords(piece);
       }));
@@ -226,57 +236,108 @@ void EngineMemory::giveBack(SecureVector<std::uint64_t>&& tensor) {
   m_free.push_back(std::move(tensor));
 }
 
-Status runEngine(net::Channel& channel, const EngineModel& model, offline::EngineSet set,
-                 EngineMemory* memory) {
-  const PublicModel& description = model.description();
-  PILLARBOX_TRY(checkSet(description, set));
-  const std::size_t last = description.stages.size() - 1;
-  const std::vector<std::size_t> lastUse = lastUses(description);
-  EngineMemory local;
-  EngineMemory& own = memory != nullptr ? *memory : local;
+namespace {
 
-  std::vector<Words> masked(description.stages.size());  // ŷ by activation number
-  masked[0] = own.take(description.input.size());
-  PILLARBOX_TRY(chunked(masked[0].size(), [&](std::size_t first, std::size_t count) {
-    return channel.receiveWords(std::span<std::uint64_t>(masked[0]).subspan(first, count));
-  }));
+/// The engine's side of one inference, stage by stage.
+class EngineRun {
+ public:
+  EngineRun(net::Channel& channel, const EngineModel& model, offline::EngineSet& set,
+            EngineMemory& memory)
+      : m_channel(channel), m_model(model), m_set(set), m_memory(memory) {
+    m_memory.masked.resize(model.description().stages.size());
+  }
 
-  for (std::size_t s = 0; s <= last; ++s) {
-    const Stage& stage = description.stages[s];
-    const std::size_t n = stage.output.size();
-    offline::EngineStage correlations = std::move(set.stages[s]);
-
-    // z1 = L(ŷ) + bias + s, truncated.
-    std::vector<std::span<const std::uint64_t>> inputs;
-    for (const std::uint32_t input : stage.inputs) inputs.emplace_back(masked[input]);
-    Words share = own.take(n);
-    kernels::applyStage(stage, inputs, model.packedWeights(), own.workspace, share);
-    kernels::finishShare(share, correlations.outputMask, model.weights().bias[s], stage.truncation,
-                         correlations.openingMask);
-    for (std::size_t a = 0; a <= s; ++a) {
-      if (lastUse[a] == s) own.giveBack(std::move(masked[a]));
-    }
-
-    PILLARBOX_TRY(chunked(n, [&](std::size_t first, std::size_t count) {
-      return channel.sendWords(std::span<const std::uint64_t>(share).subspan(first, count));
-    }));
-    if (s < last) {
-      const HoneyBadger polynomial(*stage.activation, description.precisionBits);
+  Status run() {
+    const PublicModel& description = m_model.description();
+    Words share;
+    for (std::size_t s = 0; s < description.stages.size(); ++s) {
+      Words previous = std::exchange(share, m_memory.take(description.stages[s].output.size()));
+      m_memory.masked[s] = m_memory.take(s == 0 ? description.input.size() : previous.size());
+      const Status received = receiveAndAccumulate(s, previous, share);
+      m_memory.giveBack(std::move(previous));
+      PILLARBOX_TRY(received);
+      PILLARBOX_TRY(finishAndSend(s, share));
+      for (std::size_t a = 0; a <= s; ++a) {
+        if (m_model.lastUses()[a] == s) m_memory.giveBack(std::move(m_memory.masked[a]));
+      }
+      if (s + 1 == description.stages.size()) break;
       // The engine's own share first, and what is used up overwritten, while the client's answer is
       // on its way.
-      polynomial.evaluateEngine(share, powersFrom(correlations.powers, 0), share);
-      correlations = {};
-      Words& next = masked[s + 1] = own.take(n);
-      PILLARBOX_TRY(chunked(n, [&](std::size_t first, std::size_t count) -> Status {
-        const std::span<std::uint64_t> piece = std::span<std::uint64_t>(next).subspan(first, count);
-        PILLARBOX_TRY(channel.receiveWords(piece));
-        for (std::size_t i = 0; i < count; ++i) piece[i] += share[first + i];
-        return {};
-      }));
+      m_model.polynomials()[s].evaluateEngine(share, Powers(m_set.stages[s].powers, 0), share);
+      m_set.stages[s] = {};
     }
-    own.giveBack(std::move(share));
+    m_memory.giveBack(std::move(share));
+    return {};
   }
-  return {};
+
+ private:
+  /// Receives activation `s`, adds the engine's share of it, and takes it into stage `s`.
+  Status receiveAndAccumulate(std::size_t s, std::span<const std::uint64_t> ownShare,
+                              std::span<std::uint64_t> out) {
+    const Stage& stage = m_model.description().stages[s];
+    const std::span<std::uint64_t> masked = m_memory.masked[s];
+    m_memory.inputs.clear();
+    std::size_t arriving = kernels::StageStream::kNone;
+    for (const std::uint32_t input : stage.inputs) {
+      if (input == s) arriving = m_memory.inputs.size();
+      m_memory.inputs.emplace_back(m_memory.masked[input]);
+    }
+    kernels::StageStream& stream = m_memory.stream;
+    stream.begin(stage, m_memory.inputs, arriving, m_model.packedWeights(), m_memory.workspace,
+                 out);
+    return chunked(masked.size(), [&](std::size_t first, std::size_t count) -> Status {
+      const std::span<std::uint64_t> piece = masked.subspan(first, count);
+      PILLARBOX_TRY(m_channel.receiveWords(piece));
+      if (!ownShare.empty()) {
+        for (std::size_t i = 0; i < count; ++i) piece[i] += ownShare[first + i];
+      }
+      stream.arrived(first + count);
+      return {};
+    });
+  }
+
+  /// z1 = L(ŷ) + bias + s, truncated, masked for the opening; sends it as far as it is computed.
+  Status finishAndSend(std::size_t s, std::span<std::uint64_t> share) {
+    const Stage& stage = m_model.description().stages[s];
+    const offline::EngineStage& correlations = m_set.stages[s];
+    const std::span<const std::int64_t> bias = m_model.weights().bias[s];
+    const std::size_t n = share.size(), area = n / stage.output.channels, run = n / bias.size();
+    std::size_t done = 0, sent = 0;
+    while (sent < n) {
+      if (done < n) {
+        const std::size_t end = m_memory.stream.finish() * area, count = end - done;
+        const auto piece = [&](auto tensor) {
+          return tensor.empty() ? tensor : tensor.subspan(done, count);
+        };
+        kernels::finishShare(piece(share),
+                             piece(std::span<const std::uint64_t>(correlations.outputMask)),
+                             bias.subspan(done / run, count / run), stage.truncation,
+                             piece(std::span<const std::uint64_t>(correlations.openingMask)));
+        done = end;
+      }
+      while (sent < done && (done == n || done - sent >= kChunkWords)) {
+        const std::size_t count = std::min(kChunkWords, n - sent);
+        PILLARBOX_TRY(
+            m_channel.sendWords(std::span<const std::uint64_t>(share).subspan(sent, count)));
+        sent += count;
+      }
+    }
+    return {};
+  }
+
+  net::Channel& m_channel;
+  const EngineModel& m_model;
+  offline::EngineSet& m_set;
+  EngineMemory& m_memory;
+};
+
+}  // namespace
+
+Status runEngine(net::Channel& channel, const EngineModel& model, offline::EngineSet set,
+                 EngineMemory* memory) {
+  PILLARBOX_TRY(checkSet(model.description(), set));
+  EngineMemory local;
+  return EngineRun(channel, model, set, memory != nullptr ? *memory : local).run();
 }
 
 }  // namespace pillarbox::inference

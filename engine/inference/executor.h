@@ -8,8 +8,13 @@
 //   last stage:
 //                                <------    z1 of the logits, truncated to outputBits
 //
-// Cost: one round trip a stage; 8 bytes a value each way, in chunks, so that the client answers the
-// first values of a tensor while the last are still on their way.
+// Cost: one round trip a stage; 8 bytes a value each way, in chunks of kChunkWords. A tensor
+// streams: the client answers its first values while the last are on their way, the engine
+// accumulates the next linear stage over the channels that have arrived (and has computed what does
+// not depend on them, such as a shortcut's convolution, while it waited), and sends the first
+// output channels while it computes the others. So a stage takes a round trip, the bytes one way,
+// and what is left to compute after the last chunk. After a session's first inference neither side
+// takes memory here, but for the client's one buffer.
 #pragma once
 
 #include <cstdint>
@@ -21,11 +26,17 @@
 
 #include "engine/core/result.h"
 #include "engine/kernels/packed.h"
+#include "engine/kernels/stage.h"
 #include "engine/offline/correlation_set.h"
+#include "engine/protocol/honeybadger.h"
 #include "models/description.h"
 #include "net/channel.h"
 
 namespace pillarbox::inference {
+
+/// Words that travel together, in one frame. Large enough that headers and calls don't count, small
+/// enough that the answer to the first chunk of a tensor leaves early: 2.6 ms at 100 Mbit/s.
+constexpr std::size_t kChunkWords = std::size_t{1} << 12;
 
 /// Exact prediction of what Channel's meter will show for one inference.
 struct OnlineCost {
@@ -46,11 +57,17 @@ class EngineModel {
   /// The weights by LinearOp::weightIndex, packed for this machine.
   std::span<const kernels::PackedWeights> packedWeights() const { return m_packed; }
   const models::Sha256& hash() const { return m_hash; }
+  /// Of every stage but the last.
+  std::span<const protocol::HoneyBadger> polynomials() const { return m_polynomials; }
+  /// For every activation, the last stage that reads it: its tensor is released after that.
+  std::span<const std::size_t> lastUses() const { return m_lastUses; }
 
  private:
   models::PublicModel m_description;
   models::ModelWeights m_weights;
   std::vector<kernels::PackedWeights> m_packed;
+  std::vector<protocol::HoneyBadger> m_polynomials;
+  std::vector<std::size_t> m_lastUses;
   models::Sha256 m_hash;
 };
 
@@ -94,6 +111,9 @@ class EngineMemory {
   SecureVector<std::uint64_t> take(std::size_t words);
   void giveBack(SecureVector<std::uint64_t>&& tensor);
   kernels::Workspace workspace;
+  kernels::StageStream stream;
+  std::vector<SecureVector<std::uint64_t>> masked;     ///< ŷ by activation number
+  std::vector<std::span<const std::uint64_t>> inputs;  ///< of the stage being computed
 
  private:
   std::vector<SecureVector<std::uint64_t>> m_free;

@@ -26,6 +26,14 @@ enum class Method {
 };
 const char* methodName(Method method);
 
+/// A part of an op with weights: some input channels' contribution to some output channels.
+struct Part {
+  std::size_t firstIn = 0, ins = 0;
+  std::size_t firstOut = 0, outs = 0;
+  bool add = false;    ///< to what the output holds; else overwrite
+  bool spread = true;  ///< false: the scratch is as the last call left it, for the same inputs
+};
+
 /// Those that this processor runs, the usually fastest first.
 std::vector<Method> availableMethods();
 
@@ -49,8 +57,8 @@ void fullyConnected(const models::LinearOp& op, std::span<const std::uint64_t> i
 void fullyConnected(const models::LinearOp& op, std::span<const std::uint64_t> in,
                     std::span<const std::uint64_t> weights, std::span<std::uint64_t> out);
 
-/// Window sums mod 2^64.
+/// Window sums mod 2^64, of the channels [firstChannel, endChannel) of the whole tensors.
 void sumPool(const models::LinearOp& op, std::span<const std::uint64_t> in,
-             std::span<std::uint64_t> out);
+             std::span<std::uint64_t> out, std::size_t firstChannel, std::size_t endChannel);
 
 }  // namespace pillarbox::kernels

@@ -74,15 +74,53 @@ PackedWeights::~PackedWeights() = default;
 PackedWeights::PackedWeights(PackedWeights&&) noexcept = default;
 PackedWeights& PackedWeights::operator=(PackedWeights&&) noexcept = default;
 
-void PackedWeights::apply(std::span<const std::uint64_t> in, std::span<std::uint8_t> scratch,
-                          std::span<std::uint64_t> out) const {
-  if (in.size() != m_op.in.size() || out.size() != m_op.out.size() ||
-      scratch.size() < m_scratchBytes) {
+void PackedWeights::checkSizes(std::size_t in, std::size_t scratch, std::size_t out) const {
+  if (in != m_op.in.size() || out != m_op.out.size() || scratch < m_scratchBytes) {
     throw std::logic_error("tensor sizes do not fit the operation " + m_op.name);
   }
+}
+
+std::size_t PackedWeights::inputUnit() const {
+#if defined(__x86_64__)
+  // Joining the digits' sums costs as much as eight taps, and a few channels have many more.
+  if (m_pairs != nullptr) return 16;
+#endif
+  return m_op.in.channels;
+}
+
+std::size_t PackedWeights::outputUnit() const {
+#if defined(__x86_64__)
+  if (m_pairs != nullptr) return cpu::kPairChannels;
+#endif
+  return m_op.out.channels;
+}
+
+void PackedWeights::applyPart(std::span<const std::uint64_t> in, std::span<std::uint8_t> scratch,
+                              const Part& part, std::span<std::uint64_t> out) const {
+  checkSizes(in.size(), scratch.size(), out.size());
+  const auto fits = [](std::size_t first, std::size_t count, std::size_t unit, std::size_t all) {
+    const std::size_t end = first + count;
+    return first % unit == 0 && end <= all && (end % unit == 0 || end == all);
+  };
+  if (!fits(part.firstIn, part.ins, inputUnit(), m_op.in.channels) ||
+      !fits(part.firstOut, part.outs, outputUnit(), m_op.out.channels)) {
+    throw std::logic_error("the operation " + m_op.name + " cannot be taken apart like this");
+  }
+#if defined(__x86_64__)
+  if (m_pairs != nullptr) return m_pairs->apply(in, scratch.data(), part, out);
+#endif
+  apply(in, scratch, out);
+}
+
+void PackedWeights::apply(std::span<const std::uint64_t> in, std::span<std::uint8_t> scratch,
+                          std::span<std::uint64_t> out) const {
+  checkSizes(in.size(), scratch.size(), out.size());
 #if defined(__x86_64__)
   if (m_tiles != nullptr) return m_tiles->apply(in, scratch.data(), out);
-  if (m_pairs != nullptr) return m_pairs->apply(in, scratch.data(), out);
+  if (m_pairs != nullptr) {
+    return m_pairs->apply(in, scratch.data(),
+                          {0, m_op.in.channels, 0, m_op.out.channels, false, true}, out);
+  }
 #endif
   const std::span<const std::int32_t> weights = m_weights;
   if (m_op.kind == models::OpKind::Convolution) {

@@ -41,7 +41,19 @@ class PackedWeights {
   void apply(std::span<const std::uint64_t> in, std::span<std::uint8_t> scratch,
              std::span<std::uint64_t> out) const;
 
+  /// How an op can be taken apart at no great loss: applyPart()'s channels begin at multiples of
+  /// these and end there or at the last. As many as there are: not at all (tiles, which are fast
+  /// enough to wait, and the word methods, which few ops need).
+  std::size_t inputUnit() const;
+  std::size_t outputUnit() const;
+  /// The contribution of part.ins input channels to part.outs output channels. `in` and `out` are
+  /// the whole tensors; nothing else of them is read or written.
+  void applyPart(std::span<const std::uint64_t> in, std::span<std::uint8_t> scratch,
+                 const Part& part, std::span<std::uint64_t> out) const;
+
  private:
+  void checkSizes(std::size_t in, std::size_t scratch, std::size_t out) const;
+
   models::LinearOp m_op;
   Method m_method;
   std::size_t m_scratchBytes = 0;

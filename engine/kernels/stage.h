@@ -1,6 +1,7 @@
 // A stage's linear map, applied to ring tensors.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <functional>
 #include <span>
@@ -32,6 +33,53 @@ void applyStage(const models::Stage& stage, std::span<const std::span<const std:
                 std::span<std::uint64_t> out);
 void applyStage(const models::Stage& stage, std::span<const std::span<const std::uint64_t>> inputs,
                 const WeightSource& weights, Paths paths, std::span<std::uint64_t> out);
+
+/// A stage's linear map while one of its inputs still arrives, channel after channel. Ops on the
+/// other inputs are computed at once; an op with weights on the arriving one accumulates over its
+/// input channels; what follows it is computed output channel by output channel, so that the first
+/// can leave while the next are computed. The result is that of applyStage().
+///
+/// begin(), arrived() as often as one likes, then finish() until all channels are done. One stage
+/// at a time; between stages an object keeps its memory, so that nothing is allocated once it has
+/// grown. It refers to what begin() was given until the last finish().
+class StageStream {
+ public:
+  static constexpr std::size_t kNone = ~std::size_t{0};
+
+  /// @param arriving  which of stage.inputs, by position; kNone: all are there
+  void begin(const models::Stage& stage, std::span<const std::span<const std::uint64_t>> inputs,
+             std::size_t arriving, std::span<const PackedWeights> weights, Workspace& workspace,
+             std::span<std::uint64_t> out);
+  /// The first `words` words of the arriving input are there.
+  void arrived(std::size_t words);
+  /// Computes some more output channels (all of that input must have arrived). Returns how many
+  /// are done now, from the first on.
+  std::size_t finish();
+
+ private:
+  /// Where a value stands: complete, growing with the input, or to come with the output.
+  enum class Flow { Ready, Arriving, Late };
+  struct Value {
+    std::span<const std::uint64_t> words;
+    Flow flow = Flow::Ready;
+    std::size_t channels = 0;  ///< of an arriving one: complete; of an op with weights: taken in
+    std::size_t count = 0;     ///< channels in all
+  };
+
+  void take(const models::LinearOp& op, Value& result, std::size_t end);
+  void channelwise(const models::LinearOp& op, std::size_t result, std::size_t first,
+                   std::size_t end);
+  std::span<std::uint64_t> resultOf(std::size_t op) const;
+
+  const models::Stage* m_stage = nullptr;
+  std::span<const PackedWeights> m_weights;
+  Workspace* m_workspace = nullptr;
+  std::span<std::uint64_t> m_out;
+  std::size_t m_arriving = kNone;
+  std::size_t m_unit = 0;      ///< output channels computed together
+  std::size_t m_finished = 0;  ///< output channels
+  std::vector<Value> m_values;
+};
 
 /// Packs every op's weights for the fastest method. @param weights  by weightIndex
 std::vector<PackedWeights> packWeights(std::span<const models::Stage> stages,

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "engine/core/chunks.h"
 #include "engine/kernels/stage.h"
 #include "engine/ring/fixed_point.h"
 
@@ -49,23 +50,14 @@ std::span<std::uint64_t> asWords(std::span<U128> values) {
   return {reinterpret_cast<std::uint64_t*>(values.data()), 2 * values.size()};
 }
 
-/// Calls `step` for the pieces of [0, count) in which a tensor travels.
-template <typename Step>
-Status chunked(std::size_t count, const Step& step) {
-  for (std::size_t first = 0; first < count; first += kChunkWords) {
-    PILLARBOX_TRY(step(first, std::min(kChunkWords, count - first)));
-  }
-  return {};
-}
-
 Status sendChunked(std::span<const std::uint64_t> words, const WordSink& sink) {
-  return chunked(words.size(), [&](std::size_t first, std::size_t count) {
+  return inPieces(words.size(), kChunkWords, [&](std::size_t first, std::size_t count) {
     return sink(words.subspan(first, count));
   });
 }
 
 Status receiveChunked(std::span<std::uint64_t> words, const WordSource& source) {
-  return chunked(words.size(), [&](std::size_t first, std::size_t count) {
+  return inPieces(words.size(), kChunkWords, [&](std::size_t first, std::size_t count) {
     return source(words.subspan(first, count));
   });
 }

@@ -3,11 +3,11 @@
 #include <array>
 #include <stdexcept>
 
+#include "engine/core/secure_vector.h"
+
 namespace pillarbox::protocol {
 
 namespace {
-constexpr std::uint32_t kMaxDegree = 8;
-
 std::uint64_t binomial(std::uint32_t n, std::uint32_t k) {
   std::uint64_t value = 1;
   for (std::uint32_t i = 1; i <= k; ++i) value = value * (n - k + i) / i;
@@ -85,6 +85,7 @@ void HoneyBadger::evaluate(ifma::Party party, std::span<const std::uint64_t> ope
                            : ring::truncateEngine(engineValue(opening[i], values), m_truncation);
     out[i] = static_cast<std::uint64_t>(share);
   }
+  secureZero(shares.data(), sizeof shares);
 }
 
 }  // namespace pillarbox::protocol

@@ -38,6 +38,7 @@ struct Cost {
 
 class HoneyBadger {
  public:
+  static constexpr std::uint32_t kMaxDegree = 8;
   /// @param polynomial  degree 1 to 8, integers over 2^fractionBits
   /// @param f           fraction bits of z and of the result
   /// Throws std::logic_error if d*f + f_c + 16 exceeds 127: the ring would be too small.

@@ -1,6 +1,10 @@
 // Two parties in one process: the result against the plaintext fixed-point oracle and the float
 // model, the declared cost against the meter, and what happens when one party breaks off.
 #include <cmath>
+#include <condition_variable>
+#include <cstdlib>
+#include <mutex>
+#include <new>
 
 #include <QTest>
 
@@ -15,6 +19,87 @@ using inference::EngineModel;
 using models::LoadedModel;
 
 namespace {
+
+thread_local std::uint64_t allocations = 0;
+
+void* countedAllocation(std::size_t bytes, std::size_t alignment) {
+  ++allocations;
+  bytes = (std::max<std::size_t>(bytes, 1) + alignment - 1) / alignment * alignment;
+  void* const memory = std::aligned_alloc(alignment, bytes);
+  if (memory == nullptr) throw std::bad_alloc();
+  return memory;
+}
+
+}  // namespace
+
+void* operator new(std::size_t bytes) {
+  return countedAllocation(bytes, alignof(std::max_align_t));
+}
+void* operator new(std::size_t bytes, std::align_val_t alignment) {
+  return countedAllocation(bytes, static_cast<std::size_t>(alignment));
+}
+void operator delete(void* memory) noexcept {
+  std::free(memory);
+}
+void operator delete(void* memory, std::size_t) noexcept {
+  std::free(memory);
+}
+void operator delete(void* memory, std::align_val_t) noexcept {
+  std::free(memory);
+}
+void operator delete(void* memory, std::size_t, std::align_val_t) noexcept {
+  std::free(memory);
+}
+
+namespace {
+
+/// A transport through memory that is there from the beginning.
+class FixedPipe : public net::Transport {
+ public:
+  struct Ring {
+    explicit Ring(std::size_t bytes) : memory(bytes) {}
+    std::mutex mutex;
+    std::condition_variable changed;
+    std::vector<std::byte> memory;
+    std::size_t written = 0, taken = 0;
+  };
+  static std::pair<std::unique_ptr<FixedPipe>, std::unique_ptr<FixedPipe>> makePair(
+      std::size_t bytes) {
+    const auto a = std::make_shared<Ring>(bytes), b = std::make_shared<Ring>(bytes);
+    return {std::make_unique<FixedPipe>(a, b), std::make_unique<FixedPipe>(b, a)};
+  }
+  FixedPipe(std::shared_ptr<Ring> in, std::shared_ptr<Ring> out)
+      : m_in(std::move(in)), m_out(std::move(out)) {}
+
+  Status write(std::span<const std::byte> header, std::span<const std::byte> payload) override {
+    Ring& ring = *m_out;
+    std::unique_lock lock(ring.mutex);
+    for (const auto part : {header, payload}) {
+      for (const std::byte byte : part) {
+        ring.changed.wait(lock, [&] { return ring.written - ring.taken < ring.memory.size(); });
+        ring.memory[ring.written++ % ring.memory.size()] = byte;
+      }
+    }
+    ring.changed.notify_all();
+    return {};
+  }
+  Status read(std::span<std::byte> bytes) override {
+    Ring& ring = *m_in;
+    std::unique_lock lock(ring.mutex);
+    for (std::byte& byte : bytes) {
+      ring.changed.wait(lock, [&] { return ring.written > ring.taken; });
+      byte = ring.memory[ring.taken++ % ring.memory.size()];
+    }
+    ring.changed.notify_all();
+    return {};
+  }
+  void setTimeout(std::chrono::milliseconds) override {}
+  void cancel() noexcept override {}
+  std::string peer() const override { return "pipe"; }
+
+ private:
+  std::shared_ptr<Ring> m_in, m_out;
+};
 
 /// For messages: QVERIFY2 evaluates its text even where the check holds.
 template <typename T>
@@ -245,6 +330,33 @@ class TestInference : public QObject {
                                           testing::randomImage(loaded.model.input, 1));
     QVERIFY2(outcome.client.ok(), why(outcome.client));
     QVERIFY(!outcome.client->warning.empty());
+  }
+
+  // After a session's first inference the engine takes no memory, neither large nor small.
+  void theSteadyStateAllocatesNothing() {
+    const LoadedModel loaded = testing::makePaperModel("minionn");
+    const EngineModel model(loaded.model, loaded.weights);
+    auto [left, right] = FixedPipe::makePair(std::size_t{8} << 20);
+    net::Channel client(std::move(left)), engine(std::move(right));
+    inference::EngineMemory memory;
+    std::uint64_t first = 0, second = 0;
+    for (std::uint64_t* taken : {&first, &second}) {
+      testing::DealtSets sets = testing::dealBoth(model, m_data);
+      Status status;
+      std::thread thread([&] {
+        allocations = 0;
+        status = inference::runEngine(engine, model, std::move(sets.engine), &memory);
+        *taken = allocations;
+      });
+      const auto outcome =
+          inference::runClient(client, loaded.model, std::move(sets.client),
+                               testing::randomImage(loaded.model.input, m_data.word()));
+      thread.join();
+      QVERIFY2(outcome.ok(), why(outcome));
+      QVERIFY(status.ok());
+    }
+    QVERIFY(first > 0);  // the count works
+    QCOMPARE(second, std::uint64_t{0});
   }
 
   void aLostEngineIsAnError() {

@@ -283,7 +283,7 @@ class TestKernels : public QObject {
     QFETCH(LinearOp, op);
     const auto in = m_data.words(op.in.size());
     std::vector<std::uint64_t> out(op.out.size(), 0x5a5a5a5a5a5a5a5a);
-    kernels::sumPool(op, in, out);
+    kernels::sumPool(op, in, out, 0, op.out.channels);
     QVERIFY(out == ring::reference::sumPool(op, in));
   }
 
@@ -360,6 +360,126 @@ class TestKernels : public QObject {
         ring::reference::convolution(fromPool, ring::reference::sumPool(pool, b), weights[2]);
     for (std::size_t i = 0; i < out.size(); ++i) {
       QCOMPARE(out[i], left[i] - 3 * middle[i] + 4096 * right[i]);
+    }
+  }
+
+  // A stage whose input arrives in pieces gives what it gives as a whole: direct and pooled inputs,
+  // shortcuts, several ops with weights, and whatever the pieces are.
+  void streamedStage_data() {
+    QTest::addColumn<models::Stage>("stage");
+    QTest::addColumn<int>("arriving");
+    const auto pooled = [](LinearOp op, std::uint32_t from) {
+      op.kind = OpKind::SumPool;
+      op.inputs = {from};
+      op.out.channels = op.in.channels;
+      return op;
+    };
+    const auto numbered = [](LinearOp op, std::uint32_t from, std::uint32_t weights) {
+      op.inputs = {from};
+      op.weightIndex = weights;
+      return op;
+    };
+    const auto sumOf = [](const models::Shape& shape, std::vector<std::uint32_t> inputs) {
+      LinearOp op;
+      op.kind = OpKind::Combine;
+      op.in = op.out = shape;
+      for (std::size_t i = 0; i < inputs.size(); ++i) {
+        op.multipliers.push_back(static_cast<std::int64_t>(i * 4096) - 3);
+      }
+      op.inputs = std::move(inputs);
+      return op;
+    };
+    const auto row = [](const char* name, std::vector<std::uint32_t> inputs, int arriving,
+                        std::vector<LinearOp> ops) {
+      models::Stage stage;
+      stage.name = name;
+      stage.inputs = std::move(inputs);
+      stage.output = ops.back().out;
+      stage.ops = std::move(ops);
+      QTest::newRow(name) << stage << arriving;
+    };
+    const LinearOp conv = convolutionOp(37, 21, 9, 9, 3, 3, 1, 1, {1, 1, 1, 1});
+    const LinearOp strided = convolutionOp(37, 21, 9, 9, 3, 3, 2, 2, {1, 1, 1, 1});
+    row("convolution", {0}, 0, {conv});
+    row("nothing arrives", {0}, -1, {conv});
+    row("few channels", {0}, 0, {convolutionOp(3, 5, 7, 7, 3, 3, 1, 1, {1, 1, 1, 1})});
+    row("even channels", {0}, 0, {convolutionOp(64, 32, 6, 6, 3, 3, 1, 1, {1, 1, 1, 1})});
+    LinearOp fully;
+    fully.kind = OpKind::FullyConnected;
+    fully.inputs = {0};
+    fully.in = {37, 3, 3};
+    fully.out = {10, 1, 1};
+    row("fully connected", {0}, 0, {fully});
+    const LinearOp pool = pooled(convolutionOp(37, 37, 10, 10, 2, 2, 2, 2, {0, 0, 0, 0}), 0);
+    row("pooled convolution", {0}, 0,
+        {pool, numbered(convolutionOp(37, 9, 5, 5, 3, 3, 1, 1, {1, 1, 1, 1}), 1, 0)});
+    row("pooled twice, nothing else", {0}, 0,
+        {pool, pooled(convolutionOp(37, 37, 5, 5, 5, 5, 1, 1, {0, 0, 0, 0}), 1)});
+    row("pool behind", {0}, 0,
+        {conv, pooled(convolutionOp(21, 21, 9, 9, 3, 3, 3, 3, {0, 0, 0, 0}), 1)});
+    row("identity shortcut", {1, 0}, 0,
+        {numbered(convolutionOp(21, 21, 9, 9, 3, 3, 1, 1, {1, 1, 1, 1}), 0, 0),
+         sumOf({21, 9, 9}, {2, 1})});
+    row("identity shortcut that arrives", {1, 0}, 1,
+        {numbered(convolutionOp(21, 21, 9, 9, 3, 3, 1, 1, {1, 1, 1, 1}), 0, 0),
+         sumOf({21, 9, 9}, {2, 1})});
+    row("projection shortcut", {1, 0}, 0,
+        {numbered(strided, 0, 0),
+         numbered(convolutionOp(37, 21, 9, 9, 1, 1, 2, 2, {0, 0, 0, 0}), 1, 1),
+         sumOf(strided.out, {2, 3})});
+    row("both paths arrive", {0}, 0,
+        {numbered(strided, 0, 0),
+         numbered(convolutionOp(37, 21, 9, 9, 1, 1, 2, 2, {0, 0, 0, 0}), 0, 1),
+         sumOf(strided.out, {1, 2})});
+  }
+  void streamedStage() {
+    QFETCH(models::Stage, stage);
+    QFETCH(int, arriving);
+    std::vector<std::vector<std::int32_t>> weights;
+    std::vector<std::size_t> sizes(stage.inputs.size());
+    for (const LinearOp& op : stage.ops) {
+      if (op.hasWeights()) weights.push_back(smallWeights(m_data, op.weightCount(), 4095));
+      for (const std::uint32_t input : op.inputs) {
+        if (input < sizes.size()) sizes[input] = op.in.size();
+      }
+    }
+    const auto packed = kernels::packWeights({&stage, 1}, weights);
+    std::vector<std::vector<std::uint64_t>> inputs;
+    for (const std::size_t size : sizes) inputs.push_back(m_data.words(size));
+    std::vector<std::span<const std::uint64_t>> spans(inputs.begin(), inputs.end());
+    std::vector<std::uint64_t> expected(stage.output.size()), out(stage.output.size());
+    kernels::Workspace workspace, streamWorkspace;
+    kernels::applyStage(stage, spans, packed, workspace, expected);
+
+    kernels::StageStream stream;
+    const std::size_t index =
+        arriving < 0 ? kernels::StageStream::kNone : static_cast<std::size_t>(arriving);
+    for (const std::size_t piece : {std::size_t{1}, std::size_t{100}, std::size_t{1 << 20}}) {
+      std::fill(out.begin(), out.end(), 0x5a5a5a5a5a5a5a5a);
+      const std::vector<std::uint64_t> whole =
+          arriving < 0 ? std::vector<std::uint64_t>() : inputs[index];
+      // Junk until it arrives.
+      std::vector<std::uint64_t>* input = arriving < 0 ? nullptr : &inputs[index];
+      if (input != nullptr) std::fill(input->begin(), input->end(), m_data.word());
+      stream.begin(stage, spans, index, packed, streamWorkspace, out);
+      for (std::size_t there = 0; there < whole.size();) {
+        const std::size_t end = std::min(whole.size(), there + piece);
+        std::copy(whole.begin() + static_cast<std::ptrdiff_t>(there),
+                  whole.begin() + static_cast<std::ptrdiff_t>(end),
+                  input->begin() + static_cast<std::ptrdiff_t>(there));
+        stream.arrived(there = end);
+      }
+      const std::size_t area = out.size() / stage.output.channels;
+      std::size_t done = 0;
+      while (done < stage.output.channels) {
+        const std::size_t end = stream.finish();
+        QVERIFY(end > done);
+        // What is said to be done is done.
+        QVERIFY(std::equal(out.begin(), out.begin() + static_cast<std::ptrdiff_t>(end * area),
+                           expected.begin()));
+        done = end;
+      }
+      QVERIFY(out == expected);
     }
   }
 

@@ -227,10 +227,10 @@ void fullyConnected(const models::LinearOp& op, std::span<const std::uint64_t> i
 }
 
 void sumPool(const models::LinearOp& op, std::span<const std::uint64_t> in,
-             std::span<std::uint64_t> out) {
+             std::span<std::uint64_t> out, std::size_t firstChannel, std::size_t endChannel) {
   checkSizes(op, in.size(), 0, out.size());
-  std::size_t next = 0;
-  for (std::size_t c = 0; c < op.out.channels; ++c) {
+  std::size_t next = firstChannel * op.out.height * op.out.width;
+  for (std::size_t c = firstChannel; c < endChannel; ++c) {
     const std::uint64_t* channel = in.data() + c * op.in.height * op.in.width;
     for (std::size_t y = 0; y < op.out.height; ++y) {
       const std::int64_t top = static_cast<std::int64_t>(y * op.strideH) - op.padTop;

@@ -85,13 +85,18 @@ std::size_t PairWeights::scratchBytes() const {
   return (kDigits * m_planeWords + kPairPositions) * sizeof(std::int32_t);
 }
 
-void PairWeights::spread(std::span<const std::uint64_t> in, std::int32_t* planes) const {
+void PairWeights::spread(std::span<const std::uint64_t> in, std::size_t firstPair,
+                         std::size_t endPair, std::int32_t* planes) const {
   const std::size_t sh = m_op.strideH, sw = m_op.strideW;
   const std::size_t phasesH = std::min<std::size_t>(sh, m_op.kernelH);
   const std::size_t phasesW = std::min<std::size_t>(sw, m_op.kernelW);
   const std::size_t image = std::size_t{m_op.in.height} * m_op.in.width;
-  std::memset(planes, 0, kDigits * m_planeWords * sizeof(std::int32_t));
-  for (std::size_t pair = 0; pair < m_pairs; ++pair) {
+  const std::size_t pairWords = m_phases * m_rows * m_pitch;
+  for (std::size_t d = 0; d < kDigits; ++d) {
+    std::memset(planes + d * m_planeWords + firstPair * pairWords, 0,
+                (endPair - firstPair) * pairWords * sizeof(std::int32_t));
+  }
+  for (std::size_t pair = firstPair; pair < endPair; ++pair) {
     const bool both = 2 * pair + 1 < m_op.in.channels;
     for (std::size_t py = 0; py < phasesH; ++py) {
       for (std::size_t px = 0; px < phasesW; ++px) {
@@ -117,29 +122,35 @@ void PairWeights::spread(std::span<const std::uint64_t> in, std::int32_t* planes
   }
 }
 
-void PairWeights::apply(std::span<const std::uint64_t> in, std::uint8_t* scratch,
+void PairWeights::apply(std::span<const std::uint64_t> in, std::uint8_t* scratch, const Part& part,
                         std::span<std::uint64_t> out) const {
   if (in.size() != m_op.in.size() || out.size() != m_op.out.size()) {
     throw std::logic_error("tensor sizes do not fit the operation " + m_op.name);
   }
   auto* planes = reinterpret_cast<std::int32_t*>(scratch);
-  spread(in, planes);
-  std::memset(planes + kDigits * m_planeWords, 0, kPairPositions * sizeof(std::int32_t));
+  const std::size_t firstPair = part.firstIn / 2, endPair = (part.firstIn + part.ins + 1) / 2;
+  if (part.spread) {
+    spread(in, firstPair, endPair, planes);
+    std::memset(planes + kDigits * m_planeWords, 0, kPairPositions * sizeof(std::int32_t));
+  }
 
   const std::size_t taps = m_offsets.size();
+  const std::size_t window = std::size_t{m_op.kernelH} * m_op.kernelW;
+  const std::size_t firstTap = firstPair * window, endTap = endPair * window;
+  const std::size_t endOut = part.firstOut + part.outs;
   const std::size_t width = m_op.out.width, outSize = width * m_op.out.height;
   const std::size_t length = (m_op.out.height - 1) * m_pitch + width;
   alignas(64) std::int32_t acc[kPairChannels][kPairPositions];
   alignas(64) std::uint64_t sums[kPairChannels][kPairPositions];
   for (std::size_t start = 0; start < length; start += kPairPositions) {
-    for (std::size_t first = 0; first < m_op.out.channels; first += kPairChannels) {
+    for (std::size_t first = part.firstOut; first < endOut; first += kPairChannels) {
       const std::int32_t* weights = m_packed.data() + first * taps;
       std::memset(sums, 0, sizeof sums);
       for (std::size_t d = 0; d < kDigits; ++d) {
         const std::size_t step = d < kExactDigits ? m_exactTaps : taps;
-        for (std::size_t t = 0; t < taps; t += step) {
+        for (std::size_t t = firstTap; t < endTap; t += step) {
           m_kernel(planes + d * m_planeWords + start, m_offsets.data() + t,
-                   weights + t * kPairChannels, std::min(step, taps - t), acc);
+                   weights + t * kPairChannels, std::min(step, endTap - t), acc);
           for (std::size_t c = 0; c < kPairChannels; ++c) {
             for (std::size_t i = 0; i < kPairPositions; ++i) {
               sums[c][i] += static_cast<std::uint64_t>(std::int64_t{acc[c][i]}) << kShift[d];
@@ -148,7 +159,7 @@ void PairWeights::apply(std::span<const std::uint64_t> in, std::uint8_t* scratch
         }
       }
       // Copy the values that are outputs; those between the rows are dropped.
-      const std::size_t channels = std::min(kPairChannels, m_op.out.channels - first);
+      const std::size_t channels = std::min(kPairChannels, endOut - first);
       const std::size_t end = std::min(start + kPairPositions, length);
       for (std::size_t i = start; i < end;) {
         const std::size_t row = i / m_pitch, column = i % m_pitch;
@@ -158,8 +169,13 @@ void PairWeights::apply(std::span<const std::uint64_t> in, std::uint8_t* scratch
         }
         const std::size_t run = std::min(end - i, width - column);
         for (std::size_t c = 0; c < channels; ++c) {
-          std::memcpy(out.data() + (first + c) * outSize + row * width + column,
-                      sums[c] + (i - start), run * sizeof(std::uint64_t));
+          std::uint64_t* place = out.data() + (first + c) * outSize + row * width + column;
+          const std::uint64_t* values = sums[c] + (i - start);
+          if (part.add) {
+            for (std::size_t j = 0; j < run; ++j) place[j] += values[j];
+          } else {
+            std::memcpy(place, values, run * sizeof(std::uint64_t));
+          }
         }
         i += run;
       }

@@ -53,12 +53,14 @@ class PairWeights {
   /// @param weights  as TileWeights. Throws std::logic_error where fitPairs() says no.
   PairWeights(const models::LinearOp& op, std::span<const std::int32_t> weights, PairKernel kernel);
   std::size_t scratchBytes() const;
-  /// As TileWeights::apply.
-  void apply(std::span<const std::uint64_t> in, std::uint8_t* scratch,
+  /// A part of the op, see PackedWeights::applyPart. Input channels begin at a multiple of two and
+  /// end there or at the last; output channels likewise with kPairChannels.
+  void apply(std::span<const std::uint64_t> in, std::uint8_t* scratch, const Part& part,
              std::span<std::uint64_t> out) const;
 
  private:
-  void spread(std::span<const std::uint64_t> in, std::int32_t* planes) const;
+  void spread(std::span<const std::uint64_t> in, std::size_t firstPair, std::size_t endPair,
+              std::int32_t* planes) const;
 
   models::LinearOp m_op;
   PairKernel m_kernel;
