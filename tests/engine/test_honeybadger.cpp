@@ -1,6 +1,9 @@
 // HoneyBadger against independent known values, against exact integers on uniform shares, and at
 // the edge of the range.
+#include <pthread.h>
+
 #include <cmath>
+#include <cstring>
 
 #include <QFile>
 #include <QTest>
@@ -223,6 +226,50 @@ class TestHoneyBadger : public QObject {
     fast = opening;
     vectors.evaluateEngine(fast, powers, fast);
     QVERIFY(fast == slow);
+  }
+
+  // The scalar path gathers an element's shares on its stack, and overwrites them when it is done.
+  void sharesDoNotStayOnTheStack() {
+    HoneyBadger polynomial({10, {322, 512, 160, 0, -3}}, 12);
+    polynomial.useScalar();
+    struct Work {
+      const HoneyBadger& polynomial;
+      std::vector<std::uint64_t> opening, out;
+      std::vector<const U128*> powers;
+    } work{polynomial, m_data.words(3), std::vector<std::uint64_t>(3), {}};
+    std::vector<std::vector<U128>> shares(4);
+    for (auto& share : shares) {
+      for (int i = 0; i < 3; ++i) share.push_back(m_data.wide());
+      work.powers.push_back(share.data());
+    }
+    // A thread on memory that can be looked through afterwards.
+    constexpr std::size_t kStack = std::size_t{1} << 20;
+    std::vector<std::uint64_t> stack(kStack / 8 + 512);
+    void* const aligned = reinterpret_cast<void*>(
+        (reinterpret_cast<std::uintptr_t>(stack.data()) + 4095) / 4096 * 4096);
+    pthread_attr_t attributes;
+    QCOMPARE(pthread_attr_init(&attributes), 0);
+    QCOMPARE(pthread_attr_setstack(&attributes, aligned, kStack), 0);
+    pthread_t thread{};
+    const auto run = [](void* argument) -> void* {
+      auto& todo = *static_cast<Work*>(argument);
+      todo.polynomial.evaluateClient(todo.opening, todo.powers, todo.out);
+      return nullptr;
+    };
+    QCOMPARE(pthread_create(&thread, &attributes, run, &work), 0);
+    QCOMPARE(pthread_join(thread, nullptr), 0);
+    pthread_attr_destroy(&attributes);
+    const auto found = [&stack](std::uint64_t word) {
+      return std::find(stack.begin(), stack.end(), word) != stack.end();
+    };
+    // It was the thread's stack.
+    QVERIFY(std::any_of(stack.begin(), stack.end(), [](std::uint64_t word) { return word != 0; }));
+    for (const auto& share : shares) {
+      for (const U128 value : share) {
+        QVERIFY(!found(static_cast<std::uint64_t>(value)));
+        QVERIFY(!found(static_cast<std::uint64_t>(value >> 64)));
+      }
+    }
   }
 
   void refusesWhatDoesNotFitTheRing() {

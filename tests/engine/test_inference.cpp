@@ -11,6 +11,7 @@
 #include "engine/kernels/stage.h"
 #include "engine/ring/fixed_point.h"
 #include "models/oracle.h"
+#include "tests/support/faulty_transport.h"
 #include "tests/support/model_factory.h"
 #include "tests/support/two_party.h"
 
@@ -165,6 +166,9 @@ std::int64_t toUlps(double logit, const models::PublicModel& model) {
 }
 
 }  // namespace
+
+Q_DECLARE_METATYPE(pillarbox::testing::Fault)
+Q_DECLARE_METATYPE(pillarbox::ErrorCode)
 
 class TestInference : public QObject {
   Q_OBJECT
@@ -375,6 +379,70 @@ class TestInference : public QObject {
     QVERIFY(!outcome.ok());
     QVERIFY2(outcome.error().code == ErrorCode::Closed, why(outcome));
     QVERIFY(sets.client.stages.empty());  // consumed
+  }
+
+  // One frame of a tensor arrives damaged, late or not at all, at either party: an error that says
+  // so, in time, and no answer.
+  void aBrokenChunkIsAnError_data() {
+    QTest::addColumn<testing::Fault>("fault");
+    QTest::addColumn<bool>("byEngine");
+    QTest::addColumn<int>("framesBefore");
+    QTest::addColumn<ErrorCode>("code");
+    const auto row = [](const char* name, testing::Fault fault, ErrorCode code) {
+      for (const bool byEngine : {false, true}) {
+        for (const int frames : {0, 5}) {
+          QTest::newRow(qPrintable(QString("%1, frame %2 of the %3")
+                                       .arg(name)
+                                       .arg(frames)
+                                       .arg(byEngine ? "engine" : "client")))
+              << fault << byEngine << frames << code;
+        }
+      }
+    };
+    row("too short", testing::Fault::TooShort, ErrorCode::Protocol);
+    row("too long", testing::Fault::TooLong, ErrorCode::Protocol);
+    row("cut off", testing::Fault::CutOff, ErrorCode::Closed);
+    row("killed", testing::Fault::Killed, ErrorCode::Closed);
+    // The client's first frame is a tensor of its own: it has nothing to change places with.
+    for (const bool byEngine : {false, true}) {
+      QTest::newRow(byEngine ? "swapped by the engine" : "swapped by the client")
+          << testing::Fault::Swapped << byEngine << 5 << ErrorCode::Protocol;
+    }
+  }
+  void aBrokenChunkIsAnError() {
+    QFETCH(testing::Fault, fault);
+    QFETCH(bool, byEngine);
+    QFETCH(int, framesBefore);
+    QFETCH(ErrorCode, code);
+    static const LoadedModel loaded = testing::makePaperModel("minionn");
+    static const EngineModel model(loaded.model, loaded.weights);
+    auto [left, right] = net::makeMemoryPair();
+    auto faulty =
+        std::make_unique<testing::FaultyTransport>(std::move(byEngine ? right : left), fault);
+    faulty->arm(framesBefore);
+    const testing::FaultyTransport& meddler = *faulty;
+    (byEngine ? right : left) = std::move(faulty);
+    testing::ChannelPair channels{std::make_unique<net::Channel>(std::move(left)),
+                                  std::make_unique<net::Channel>(std::move(right))};
+    channels.client->setTimeout(std::chrono::seconds(5));
+    channels.engine->setTimeout(std::chrono::seconds(5));
+    testing::DealtSets sets = testing::dealBoth(model, m_data);
+    // Each side ends as a session does: it says why, and hangs up.
+    Status engine;
+    std::thread thread([&] {
+      engine = inference::runEngine(*channels.engine, model, std::move(sets.engine));
+      if (!engine.ok()) channels.engine->sendFailure(engine.error());
+    });
+    const auto client = inference::runClient(*channels.client, loaded.model, std::move(sets.client),
+                                             testing::randomImage(loaded.model.input, 1));
+    if (!client.ok()) channels.client->sendFailure(client.error());
+    thread.join();
+    QVERIFY(meddler.struck());
+    QVERIFY(!client.ok());
+    QVERIFY(!engine.ok());
+    const Error& victim = byEngine ? client.error() : engine.error();
+    QVERIFY2(victim.code == code, victim.message.c_str());
+    QVERIFY(!victim.message.empty());
   }
 
   void aPeerThatSendsTheWrongLengthIsAnError() {

@@ -14,6 +14,7 @@
 #include "models/onnx_reader.h"
 #include "models/oracle.h"
 #include "net/message_io.h"
+#include "tests/support/faulty_transport.h"
 #include "tests/support/model_factory.h"
 #include "tests/support/onnx_builder.h"
 #include "tests/support/service_rig.h"
@@ -55,11 +56,15 @@ QString writeConfiguration(const ServiceRig& rig, const QByteArray& text) {
 /// Speaks the session protocol by hand, to say what an honest client would not.
 class RawClient {
  public:
-  explicit RawClient(const ServiceRig& rig) {
+  /// @param fault  of the frame that faulty() is armed for
+  explicit RawClient(const ServiceRig& rig, Fault fault = {}) {
     net::ConnectOptions options;
     options.endpoint = {"127.0.0.1", rig.engine.port()};
     options.pin.expected = net::Fingerprint::parse(rig.engine.fingerprint().toStdString()).value();
-    m_channel = std::make_unique<net::Channel>(net::connectTls(std::move(options)).value());
+    auto transport =
+        std::make_unique<FaultyTransport>(net::connectTls(std::move(options)).value(), fault);
+    m_faulty = transport.get();
+    m_channel = std::make_unique<net::Channel>(std::move(transport));
     m_channel->setTimeout(std::chrono::seconds(10));
     ToEngine hello;
     hello.mutable_hello()->set_protocol_version(net::kProtocolVersion);
@@ -67,6 +72,7 @@ class RawClient {
   }
 
   net::Channel& channel() { return *m_channel; }
+  FaultyTransport& faulty() { return *m_faulty; }
   const net::proto::Welcome& welcome() const { return m_welcome; }
   const models::PublicModel& model() const { return m_model; }
 
@@ -128,6 +134,7 @@ class RawClient {
   }
 
  private:
+  FaultyTransport* m_faulty = nullptr;  ///< the channel's
   std::unique_ptr<net::Channel> m_channel;
   net::proto::Welcome m_welcome;
   models::PublicModel m_model;
@@ -628,6 +635,36 @@ class TestSession : public QObject {
       QVERIFY(!answer.ok());
       QCOMPARE(answer.error().code, ErrorCode::Timeout);
     }
+  }
+
+  // A chunk in the middle of a tensor is too short, too long, in the wrong place, cut off or never
+  // sent: that session ends with the reason, and the engine serves the next.
+  void brokenChunks() {
+    ServiceRig rig;
+    QVERIFY(rig.startEngine(
+        "127.0.0.1:0",
+        {"--model", QStringLiteral(PILLARBOX_SOURCE_DIR "/models/zoo/cifar10-pillar.onnx")}));
+    for (const Fault fault :
+         {Fault::TooShort, Fault::TooLong, Fault::Swapped, Fault::CutOff, Fault::Killed}) {
+      RawClient client(rig, fault);
+      QVERIFY(client.open().ok());
+      auto set = client.prepare(1);
+      QVERIFY(set.ok());
+      client.faulty().arm(5);  // StartInference, the image's chunk, three of the first activation
+      const auto result = client.infer(std::move(set).value(), 1);
+      QVERIFY(client.faulty().struck());
+      QVERIFY(!result.ok());
+      const bool noticed = fault != Fault::CutOff && fault != Fault::Killed;
+      QCOMPARE(result.error().code, noticed ? ErrorCode::Protocol : ErrorCode::Closed);
+      if (noticed)
+        QVERIFY2(result.error().message.find("says") != std::string::npos,
+                 result.error().message.c_str());
+      QVERIFY(rig.engine.running());
+    }
+    EngineSession session(optionsFor(rig));
+    QVERIFY(session.connect().ok());
+    const auto model = session.facts().model;
+    QVERIFY(session.classify(randomImage(model->input, 1)).ok());
   }
 
   void cacheOfMaskedWeights() {
