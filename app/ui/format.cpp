@@ -33,6 +33,14 @@ QString formatMs(double milliseconds) {
   return Text::tr("%1 min %2 s").arg(seconds / 60).arg(seconds % 60, 2, 10, QLatin1Char('0'));
 }
 
+QString formatDuration(double seconds) {
+  const auto whole = static_cast<qint64>(std::llround(std::clamp(seconds, 0.0, 1e9)));
+  if (whole < 90) return Text::tr("%1 s").arg(whole);
+  if (whole < 3570) return Text::tr("%1 min").arg((whole + 30) / 60);
+  const qint64 minutes = (whole + 30) / 60;
+  return Text::tr("%1 h %2 min").arg(minutes / 60).arg(minutes % 60, 2, 10, QLatin1Char('0'));
+}
+
 QString formatProbability(double probability) {
   const QLocale locale;
   const double percent = 100 * std::clamp(probability, 0.0, 1.0);

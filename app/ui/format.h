@@ -10,6 +10,8 @@ namespace pillarbox::ui {
 QString formatBytes(quint64 bytes);
 /// "0.8 ms", "412 ms", "1.24 s", "2 min 05 s".
 QString formatMs(double milliseconds);
+/// "8 s", "12 min", "3 h 05 min": how long something takes, no more precisely than it is known.
+QString formatDuration(double seconds);
 /// "92.4 %"; what is not zero but would read so becomes "< 0.1 %".
 QString formatProbability(double probability);
 

@@ -3,10 +3,13 @@
 #include <cstdlib>
 
 #include <QApplication>
+#include <QDir>
 #include <QLibraryInfo>
 #include <QLocale>
+#include <QStandardPaths>
 #include <QTranslator>
 
+#include "app/client/deploy_controller.h"
 #include "app/client/session_controller.h"
 #include "app/ui/icons.h"
 #include "app/ui/main_window.h"
@@ -69,8 +72,13 @@ int main(int argc, char** argv) {
   pillarbox::ui::Settings settings(options.stateDir);
   pillarbox::ui::applyTheme(application, settings.theme());
   pillarbox::client::SessionController session(options.stateDir);
+  pillarbox::client::DeployController deploy(options.stateDir);
+  const QString data = options.stateDir.isEmpty()
+                           ? QStandardPaths::writableLocation(QStandardPaths::AppDataLocation)
+                           : options.stateDir;
   pillarbox::ui::MainWindow window(session, settings,
-                                   pillarbox::ui::findSamples(QApplication::applicationDirPath()));
+                                   pillarbox::ui::findSamples(QApplication::applicationDirPath()),
+                                   {&deploy, QDir(data).absoluteFilePath("runs"), {}});
   window.show();
   if (!options.engine.host.isEmpty()) {
     window.connectTo(options.engine);

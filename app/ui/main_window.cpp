@@ -18,6 +18,7 @@
 #include <QPushButton>
 #include <QStackedWidget>
 #include <QStatusBar>
+#include <QUrl>
 #include <QVBoxLayout>
 
 #include "app/ui/classify_page.h"
@@ -27,6 +28,7 @@
 #include "app/ui/image_queue.h"
 #include "app/ui/info_dialogs.h"
 #include "app/ui/samples.h"
+#include "app/ui/training_page.h"
 #include "app/ui/trust_dialogs.h"
 #include "app/ui/widgets.h"
 
@@ -60,7 +62,7 @@ QString nameFilter() {
 }  // namespace
 
 MainWindow::MainWindow(client::SessionModel& session, Settings& settings,
-                       const QStringList& samples, QWidget* parent)
+                       const QStringList& samples, const AdminServices& admin, QWidget* parent)
     : QMainWindow(parent),
       m_session(session),
       m_settings(settings),
@@ -79,7 +81,8 @@ MainWindow::MainWindow(client::SessionModel& session, Settings& settings,
   columns->setSpacing(0);
   m_rail = new NavigationRail(centre);
   m_rail->addPage(QStringLiteral("image"), tr("Classify"), tr("Classify images (Ctrl+1)"));
-  m_rail->addPage(QStringLiteral("log"), tr("Log"), tr("What happened (Ctrl+2)"));
+  m_rail->addPage(QStringLiteral("admin"), tr("Admin"), tr("Train and deploy models (Ctrl+2)"));
+  m_rail->addPage(QStringLiteral("log"), tr("Log"), tr("What happened (Ctrl+3)"));
   columns->addWidget(m_rail);
   auto* column = new QVBoxLayout;
   column->setContentsMargins(0, 0, 0, 0);
@@ -87,8 +90,10 @@ MainWindow::MainWindow(client::SessionModel& session, Settings& settings,
   column->addWidget(buildHeader());
   m_pages = new QStackedWidget(centre);
   m_classify = new ClassifyPage(m_session, m_settings, *m_queue, samples, m_pages);
+  m_admin = new AdminPage(admin, m_settings, m_pages);
   m_logPage = new LogPage(*m_log, m_pages);
   m_pages->addWidget(m_classify);
+  m_pages->addWidget(m_admin);
   m_pages->addWidget(m_logPage);
   column->addWidget(m_pages, 1);
   columns->addLayout(column, 1);
@@ -97,7 +102,15 @@ MainWindow::MainWindow(client::SessionModel& session, Settings& settings,
 
   buildMenus(samples);
   buildStatusBar();
-  connect(m_rail, &NavigationRail::currentChanged, m_pages, &QStackedWidget::setCurrentIndex);
+  connect(m_rail, &NavigationRail::currentChanged, this, [this](int index) {
+    m_pages->setCurrentIndex(index);
+    if (administrates()) m_admin->training().reload();
+    m_overlay->setText(administrates() ? tr("Drop images to train on, or a model to deploy")
+                                       : tr("Drop to classify"));
+  });
+  connect(m_admin, &AdminPage::logged, this, [this](const QString& level, const QString& line) {
+    log(logLevelFromString(level), line);
+  });
   connect(m_classify, &ClassifyPage::openRequested, this, &MainWindow::openFiles);
   connect(m_classify, &ClassifyPage::pasteRequested, this, &MainWindow::paste);
   connect(m_classify, &ClassifyPage::connectRequested, this, &MainWindow::showConnectionManager);
@@ -216,6 +229,7 @@ void MainWindow::buildMenus(const QStringList& samples) {
 
   QMenu* view = menuBar()->addMenu(tr("&View"));
   const QVector<QPair<QString, QString>> pages{{QStringLiteral("image"), tr("&Classify")},
+                                               {QStringLiteral("admin"), tr("&Admin")},
                                                {QStringLiteral("log"), tr("&Log")}};
   for (int i = 0; i < pages.size(); ++i) {
     QAction* action = view->addAction(icon(pages[i].first), pages[i].second);
@@ -561,6 +575,14 @@ void MainWindow::dropEvent(QDropEvent* event) {
   m_overlay->hide();
   event->setDropAction(Qt::CopyAction);
   event->accept();
+  if (administrates()) {
+    QStringList paths;
+    for (const QUrl& url : event->mimeData()->urls()) {
+      if (url.isLocalFile()) paths << url.toLocalFile();
+    }
+    m_admin->drop(paths);
+    return;
+  }
   const QVector<ImageSource> sources = imageSources(event->mimeData());
   if (sources.isEmpty()) {
     m_message->showMessage(
@@ -617,6 +639,10 @@ void MainWindow::showHelp() {
   auto* dialog = new HelpDialog(this);
   dialog->setAttribute(Qt::WA_DeleteOnClose);
   dialog->open();
+}
+
+bool MainWindow::administrates() const {
+  return m_pages->currentWidget() == m_admin;
 }
 
 void MainWindow::log(LogLevel level, const QString& line) {

@@ -10,6 +10,7 @@
 #include <QTimer>
 
 #include "app/client/session_model.h"
+#include "app/ui/admin_page.h"
 #include "app/ui/log_page.h"
 #include "app/ui/settings.h"
 
@@ -34,9 +35,9 @@ class TrustLine;
 class MainWindow : public QMainWindow {
   Q_OBJECT
  public:
-  /// `session` and `settings` must outlive the window.
+  /// `session`, `settings` and what `admin` points to must outlive the window.
   MainWindow(client::SessionModel& session, Settings& settings, const QStringList& samples,
-             QWidget* parent = nullptr);
+             const AdminServices& admin = {}, QWidget* parent = nullptr);
   ~MainWindow() override;
 
   void connectTo(const client::EngineAddress& engine);
@@ -72,6 +73,7 @@ class MainWindow : public QMainWindow {
   void refreshRecentMenu();
   void showMismatch();
   void onMessageAction(const QString& key);
+  bool administrates() const;
   void log(LogLevel level, const QString& line);
 
   client::SessionModel& m_session;
@@ -94,6 +96,7 @@ class MainWindow : public QMainWindow {
   NavigationRail* m_rail = nullptr;
   QStackedWidget* m_pages = nullptr;
   ClassifyPage* m_classify = nullptr;
+  AdminPage* m_admin = nullptr;
   LogPage* m_logPage = nullptr;
   MessageBar* m_message = nullptr;
   TrustLine* m_trust = nullptr;

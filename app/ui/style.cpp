@@ -163,6 +163,10 @@ void Style::drawControl(ControlElement element, const QStyleOption* option, QPai
       copy.state &= ~(State_Sunken | State_On);  // no shift of the text
       if (isPrimary(option, widget) && (option->state & State_Enabled)) {
         copy.palette.setColor(QPalette::ButtonText, c.accentText);
+        if (!copy.icon.isNull()) {
+          copy.icon = QIcon(copy.icon.pixmap(copy.iconSize, painter->device()->devicePixelRatio(),
+                                             QIcon::Selected));
+        }
       }
       QProxyStyle::drawControl(element, &copy, painter, widget);
       return;
@@ -349,7 +353,7 @@ QSize Style::sizeFromContents(ContentsType type, const QStyleOption* option, con
       result += QSize(6, 4);
       break;
     case CT_HeaderSection:
-      result.rheight() = option->fontMetrics.height() + 12;
+      result.rheight() = option->fontMetrics.height() + 2 * proxy()->pixelMetric(PM_HeaderMargin);
       break;
     default:
       break;

@@ -655,7 +655,7 @@ void DropOverlay::paintEvent(QPaintEvent*) {
   painter.setPen(colors().text);
   painter.setFont(scaledFont(font(), 1.5, QFont::DemiBold));
   painter.drawText(QRect(0, height() / 2 + 10, width(), 40), Qt::AlignHCenter | Qt::AlignTop,
-                   tr("Drop to classify"));
+                   m_text);
 }
 
 // FingerprintView

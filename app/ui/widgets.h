@@ -249,10 +249,15 @@ class DropOverlay : public QWidget {
   Q_OBJECT
  public:
   explicit DropOverlay(QWidget* parent);
+  /// What a drop would do: "Drop to classify".
+  void setText(const QString& text) { m_text = text; }
 
  protected:
   void paintEvent(QPaintEvent* event) override;
   bool eventFilter(QObject* watched, QEvent* event) override;
+
+ private:
+  QString m_text = tr("Drop to classify");
 };
 
 /// A fingerprint in readable groups; bytes that differ from `other` are bold and underlined.

@@ -47,6 +47,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <filesystem>
+#include <fstream>
 #include <iostream>
 #include <string>
 #include <thread>
@@ -59,6 +60,7 @@
 #include "models/data/readers.h"
 #include "models/onnx_reader.h"
 #include "models/pillar/fit_report.h"
+#include "models/preprocess.h"
 #include "models/training/export.h"
 #include "models/training/run_folder.h"
 #include "models/training/trainer.h"
@@ -364,6 +366,52 @@ int evaluateCommand(const std::string& folder, const std::string& checkpoint,
   return 0;
 }
 
+// One picture through a run's network in the clear, without clipping, as the app prepares it.
+int classifyCommand(const std::string& folder, const std::string& checkpoint,
+                    const std::string& file, bool asJson) {
+  auto trained = loadTrained((fs::path(folder) / (checkpoint + ".pt")).string());
+  if (!trained.ok()) return fail(trained.error());
+  std::ifstream stream(file, std::ios::binary);
+  const std::vector<char> bytes{std::istreambuf_iterator<char>(stream), {}};
+  if (!stream) return fail({ErrorCode::Io, file + " cannot be read."});
+  const auto image = data::decodeImage(std::as_bytes(std::span(bytes)));
+  if (!image.ok()) return fail({image.error().code, file + ": " + image.error().message});
+  const auto& facts = trained->facts;
+  const models::Shape shape = trained->network->architecture().input;
+  auto input = models::preprocess(
+      {image->pixels.data(), image->width, image->height, std::size_t{3} * image->width}, shape,
+      facts.normalisation.mean, facts.normalisation.std);
+  if (!input.ok()) return fail(input.error());
+  const torch::NoGradGuard guard;
+  std::vector<float> largest;
+  ForwardOptions options;
+  options.largestPerImage = &largest;
+  const torch::Tensor pixels =
+      torch::from_blob(input->data(), {1, shape.channels, shape.height, shape.width});
+  const torch::Tensor scores = trained->network->forward(pixels, options).logits.contiguous();
+  const bool finite = torch::isfinite(scores).all().item<bool>();
+  const bool lost =
+      !finite || !(largest.front() <= kEscapeFactor * trained->network->activation().range);
+  json probabilities = json::array();
+  const torch::Tensor softmax = torch::softmax(scores, 1);
+  for (std::int64_t c = 0; finite && c < softmax.size(1); ++c) {
+    probabilities.push_back(softmax[0][c].item<double>());
+  }
+  if (asJson) {
+    print({{"classes", facts.classes},
+           {"probabilities", probabilities},
+           {"lost", lost},
+           {"largest", std::isfinite(largest.front()) ? json(largest.front()) : json("infinite")}});
+    return 0;
+  }
+  if (lost) std::cout << "lost: the values left their range; the answer means nothing\n";
+  for (std::size_t c = 0; c < probabilities.size(); ++c) {
+    std::cout << percent(probabilities[c]) << "  " << facts.classes[c] << "\n";
+  }
+  std::cout << std::flush;
+  return 0;
+}
+
 void describe(const models::LoadedModel& model, const fs::path& path, bool asJson) {
   const json result = {{"file", path.string()},
                        {"name", model.model.name},
@@ -516,6 +564,21 @@ int listCommand(bool asJson) {
   return 0;
 }
 
+int presetsCommand(bool asJson) {
+  for (const auto& info : presetList()) {
+    TrainingConfig config;
+    if (const Status applied = applyPreset(config, info.name); !applied.ok()) {
+      return fail(applied.error());
+    }
+    if (asJson) {
+      print({{"name", info.name}, {"summary", info.summary}, {"settings", toJson(config)}});
+    } else {
+      std::cout << info.name << ": " << info.summary << "\n";
+    }
+  }
+  return 0;
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -640,6 +703,14 @@ int main(int argc, char** argv) {
       ->capture_default_str();
   evaluation->add_flag("--clip", clip, "Clamp activations to the range, as in training");
 
+  std::string picture;
+  auto* classifying = app.add_subcommand("classify", "Let a run's network classify one image");
+  classifying->add_option("RUN", folder, "Folder of the run")->required();
+  classifying->add_option("IMAGE", picture, "JPEG, PNG, BMP, GIF, PNM or TGA")->required();
+  classifying->add_option("--checkpoint", checkpoint)
+      ->check(CLI::IsMember({"last", "best"}))
+      ->capture_default_str();
+
   ExportArguments exportArgs;
   auto* exporting = app.add_subcommand("export", "Write a model file (ONNX)");
   auto* runOption = exporting->add_option("RUN", exportArgs.run, "Folder of the run");
@@ -677,6 +748,7 @@ int main(int argc, char** argv) {
   fit->add_option("--plot", fitArgs.plot, "Also draw the fit into this SVG file");
   fit->add_flag("!--no-cache", fitArgs.cache, "Search again, whatever was found before");
   auto* list = app.add_subcommand("list-models", "List the networks that can be trained");
+  auto* presetsOf = app.add_subcommand("list-presets", "List the sets of settings for train");
 
   try {
     app.parse(argc, argv);
@@ -700,6 +772,8 @@ int main(int argc, char** argv) {
     if (*inspect) return inspectCommand(file, asJson);
     if (*fit) return fitCommand(fitArgs, asJson);
     if (*list) return listCommand(asJson);
+    if (*classifying) return classifyCommand(folder, checkpoint, picture, asJson);
+    if (*presetsOf) return presetsCommand(asJson);
   } catch (const c10::Error& e) {
     return fail(
         {ErrorCode::Internal, std::string("LibTorch failed: ") + e.what_without_backtrace()});

@@ -226,6 +226,19 @@ void killedAndResumed() {
   const auto evaluated = command({"evaluate", run, "--json"});
   EXPECT_EQUAL(evaluated.code, 0);
   EXPECT_EQUAL(json::parse(evaluated.out)["images"].get<int>(), 60);
+  // The first test image of the third class, by name; averaged weights on easy data.
+  const std::string image = data + "/test/red/40.ppm";
+  const auto classified = command({"classify", run, image, "--json"});
+  EXPECT_EQUAL(classified.code, 0);
+  const json answer = json::parse(classified.out);
+  EXPECT_EQUAL(answer["classes"][2].get<std::string>(), "red");
+  const auto shares = answer["probabilities"].get<std::vector<double>>();
+  EXPECT_EQUAL(shares.size(), 3U);
+  EXPECT(std::abs(shares[0] + shares[1] + shares[2] - 1) < 1e-5);
+  EXPECT(shares[2] > shares[0] && shares[2] > shares[1]);
+  EXPECT(!answer["lost"].get<bool>());
+  EXPECT_EQUAL(command({"classify", run, run + "/config.json"}).code, 1);  // no image
+
   const std::string file = (folder.path() / "model.onnx").string();
   EXPECT_EQUAL(command({"export", run, "--out", file}).code, 0);
   const auto model = models::loadOnnx(file);
@@ -357,6 +370,11 @@ void commandLine() {
   const auto list = command({"list-models", "--json"});
   EXPECT_EQUAL(list.code, 0);
   EXPECT_EQUAL(std::count(list.out.begin(), list.out.end(), '\n'), 7);
+  const auto presets = command({"list-presets", "--json"});
+  EXPECT_EQUAL(presets.code, 0);
+  EXPECT_EQUAL(std::count(presets.out.begin(), presets.out.end(), '\n'), 6);
+  EXPECT_EQUAL(json::parse(presets.out.substr(0, presets.out.find('\n')))["settings"]["epochs"],
+               30);
   const auto fit = command({"fit-poly", "--json", "--no-cache"});
   EXPECT_EQUAL(fit.code, 0);
   const json answer = json::parse(fit.out);

@@ -12,6 +12,7 @@
 #include <QtTest>
 #include <nlohmann/json.hpp>
 
+#include "app/client/deploy_controller.h"
 #include "app/client/engine_admin.h"
 #include "app/client/engine_session.h"
 #include "engine/core/digest.h"
@@ -187,6 +188,52 @@ AdminRequest uploadRequest(const QByteArray& bytes, std::uint64_t announced) {
   return request;
 }
 
+/// The app's side: a DeployController with what it has said.
+struct Deployment {
+  client::DeployController controller;
+  client::DeployedModels models;
+  client::SessionError error;
+  QString said;
+  QVector<client::TrustQuestion> questions;
+  quint64 sent = 0;
+  bool busy = false;
+
+  Deployment(const QString& state, quint16 port) : controller(state) {
+    using client::DeployController;
+    QObject::connect(&controller, &DeployController::busyChanged, &controller,
+                     [this](bool now) { busy = now; });
+    QObject::connect(&controller, &DeployController::listed, &controller,
+                     [this](const client::DeployedModels& listing) { models = listing; });
+    QObject::connect(&controller, &DeployController::done, &controller,
+                     [this](const QString& what) { said = what; });
+    QObject::connect(&controller, &DeployController::failed, &controller,
+                     [this](const client::SessionError& why) { error = why; });
+    QObject::connect(&controller, &DeployController::uploadProgressed, &controller,
+                     [this](quint64 now, quint64) { sent = now; });
+    QObject::connect(&controller, &DeployController::trustRequested, &controller,
+                     [this](const client::TrustQuestion& question) { questions << question; });
+    controller.setEngine({{}, QStringLiteral("127.0.0.1"), port, {}});
+  }
+  /// Waits for the end of the request that `ask` makes. Its error, empty if there was none.
+  template <typename Ask>
+  QString run(Ask ask) {
+    error = {};
+    said.clear();
+    ask(controller);
+    if (!QTest::qWaitFor([this] { return !busy; }, 20000)) return QStringLiteral("no answer");
+    return error.message;
+  }
+  QString refresh() {
+    return run([](auto& c) { c.refresh(); });
+  }
+  QString active() const {
+    for (const client::DeployedModel& model : models.models) {
+      if (model.active) return model.id;
+    }
+    return {};
+  }
+};
+
 std::span<const std::byte> asBytes(const QByteArray& bytes) {
   return std::as_bytes(std::span(bytes.data(), static_cast<std::size_t>(bytes.size())));
 }
@@ -289,6 +336,84 @@ class TestAdmin : public QObject {
     // An administrator's certificate means nothing at the clients' address, and the clients'
     // protocol nothing here.
     QVERIFY(setup.cli({"list"}).exitCode == 0);
+  }
+
+  // The same from the app.
+  void fromTheWindow() {
+    Setup setup;
+    QVERIFY2(setup.start(), qPrintable(setup.rig.engine.log()));
+    Deployment deploy(setup.rig.path("admin"), setup.adminPort());
+    QVERIFY(!deploy.controller.ownFingerprint().isEmpty());
+    // First contact: a question; nothing is listed before the answer, nor after a no.
+    QCOMPARE(deploy.refresh(), QString());
+    QCOMPARE(deploy.questions.size(), 1);
+    QCOMPARE(deploy.questions[0].fingerprint, setup.rig.engine.fingerprint());
+    deploy.controller.answerTrust(false);
+    QCOMPARE(deploy.error.code, QStringLiteral("untrusted"));
+    QVERIFY(deploy.models.models.isEmpty());
+    deploy.refresh();
+    QCOMPARE(deploy.questions.size(), 2);
+    QCOMPARE(deploy.run([](auto& c) { c.answerTrust(true); }), QString());
+    QCOMPARE(deploy.models.models.size(), 1);
+    QVERIFY(deploy.models.models[0].configured && deploy.models.models[0].active);
+    QVERIFY(!deploy.models.canRollBack);
+    const QString first = deploy.active();
+    QCOMPARE(deploy.refresh(), QString());
+    QCOMPARE(deploy.questions.size(), 2);  // it is pinned now
+
+    const QString next = setup.rig.writeModel("next.onnx", 2);
+    QCOMPARE(deploy.run([&](auto& c) { c.upload(next, false); }), QString());
+    QVERIFY(deploy.said.contains("next.onnx"));
+    QCOMPARE(deploy.sent, static_cast<quint64>(contents(next).size()));
+    QCOMPARE(deploy.models.models.size(), 2);
+    QCOMPARE(deploy.active(), first);
+    const QString id = QString::fromStdString(digestOf(contents(next)));
+    QCOMPARE(deploy.run([&](auto& c) { c.activate(id); }), QString());
+    QCOMPARE(QString::fromStdString(setup.active()), id);
+    QCOMPARE(deploy.active(), id);
+    QVERIFY(deploy.models.canRollBack);
+    QVERIFY(setup.logHas({"level=audit", "action=activate", deploy.controller.ownFingerprint()}));
+
+    // A change is for the list that was shown: somebody else was faster.
+    QCOMPARE(setup.cli({"rollback"}).exitCode, 0);
+    const QString late = deploy.run([](auto& c) { c.rollBack(); });
+    QVERIFY2(late.contains("have changed"), qPrintable(late));
+    QCOMPARE(deploy.active(), first);
+    QVERIFY(deploy.run([&](auto& c) { c.remove(first); }).contains("configur"));
+    QCOMPARE(deploy.run([&](auto& c) { c.remove(id); }), QString());
+    QCOMPARE(deploy.models.models.size(), 1);
+
+    const QString other = setup.rig.writeModel("other.onnx", 3);
+    QCOMPARE(deploy.run([&](auto& c) { c.upload(other, true); }), QString());
+    QCOMPARE(deploy.active(), QString::fromStdString(digestOf(contents(other))));
+    QCOMPARE(deploy.run([](auto& c) { c.rollBack(); }), QString());
+    QCOMPARE(deploy.active(), first);
+    QFile garbage(setup.rig.path("garbage.onnx"));
+    QVERIFY(garbage.open(QIODevice::WriteOnly));
+    garbage.write(QByteArray(5000, 'x'));
+    garbage.close();
+    const QString bad = deploy.run([&](auto& c) { c.upload(garbage.fileName(), true); });
+    QVERIFY2(bad.contains("garbage.onnx"), qPrintable(bad));
+    QVERIFY(!deploy.run([&](auto& c) { c.upload("/nowhere.onnx", true); }).isEmpty());
+    QCOMPARE(deploy.active(), first);
+
+    // Somebody whom the engine does not know.
+    Deployment stranger(setup.rig.path("stranger"), setup.adminPort());
+    QVERIFY(stranger.controller.ownFingerprint().isEmpty());
+    QVERIFY2(stranger.refresh().contains("key"), qPrintable(stranger.error.message));
+    QVERIFY(stranger.controller.createKey());
+    QVERIFY(!stranger.controller.createKey());
+    stranger.refresh();
+    QCOMPARE(stranger.questions.size(), 1);
+    const QString refused = stranger.run([](auto& c) { c.answerTrust(true); });
+    QVERIFY2(refused.contains("does not belong to an administrator") &&
+                 refused.contains(stranger.controller.ownFingerprint()),
+             qPrintable(refused));
+    QVERIFY(stranger.models.models.isEmpty());
+
+    setup.rig.engine.kill();
+    QVERIFY(!deploy.refresh().isEmpty());
+    QCOMPARE(deploy.error.code, QStringLiteral("unreachable"));
   }
 
   void badUploads_data() {

@@ -1,25 +1,36 @@
 // Renders every page and dialog in each of its states to PNG, for people to look at.
+#include <QAbstractButton>
 #include <QApplication>
 #include <QDir>
 #include <QDragEnterEvent>
 #include <QLineEdit>
+#include <QListWidget>
 #include <QMimeData>
 #include <QPainter>
+#include <QTableWidget>
 #include <QTemporaryDir>
 #include <QTest>
 #include <QUrl>
 
+#include "app/ui/admin_page.h"
 #include "app/ui/connection_manager.h"
+#include "app/ui/deploy_page.h"
 #include "app/ui/image_queue.h"
 #include "app/ui/info_dialogs.h"
 #include "app/ui/main_window.h"
 #include "app/ui/theme.h"
+#include "app/ui/training_dialogs.h"
+#include "app/ui/training_page.h"
 #include "app/ui/trust_dialogs.h"
+#include "tests/support/fake_trainer.h"
+#include "tests/support/scripted_deploy.h"
 #include "tests/support/scripted_session.h"
 
 using namespace pillarbox;
 using namespace pillarbox::ui;
 using client::SessionState;
+using test::FakeTrainer;
+using test::ScriptedDeploy;
 using test::ScriptedSession;
 
 namespace {
@@ -224,7 +235,7 @@ class Screens : public QObject {
     Q_EMIT session.logged("debug", "Handshake in 3.1 ms");
     window.activateWindow();
     QVERIFY(QTest::qWaitForWindowActive(&window));
-    QTest::keyClick(&window, Qt::Key_2, Qt::ControlModifier);
+    QTest::keyClick(&window, Qt::Key_3, Qt::ControlModifier);
     save(window, "24-log");
     QTest::keyClick(&window, Qt::Key_1, Qt::ControlModifier);
     window.showPreferences();
@@ -242,6 +253,187 @@ class Screens : public QObject {
     save(window, "28-insecure");
     window.resize(900, 600);
     save(window, "29-insecure-900x600");
+    window.close();
+  }
+
+  void admin_data() { all_data(); }
+  void admin() {
+    QFETCH(bool, dark);
+    QTemporaryDir state;
+    Settings settings(state.path());
+    settings.setTheme(dark ? ThemeChoice::Dark : ThemeChoice::Light);
+    applyTheme(*qApp, settings.theme());
+    m_suffix = QStringLiteral("-%1-%2x").arg(dark ? "dark" : "light").arg(qApp->devicePixelRatio());
+    settings.setEngines({{"Ward 3", "192.0.2.7", 7120, {}}});
+    ScriptedSession session;
+    ScriptedDeploy deploy;
+    deploy.made = ScriptedSession::fingerprint(4);
+    FakeTrainer trainer;
+    MainWindow window(session, settings, m_samples, {&deploy, trainer.runs(), trainer.program()});
+    window.resize(1160, 760);
+    window.show();
+    QVERIFY(QTest::qWaitForWindowActive(&window));
+    QTest::keyClick(&window, Qt::Key_2, Qt::ControlModifier);
+    auto* admin = window.findChild<AdminPage*>();
+    TrainingPage& page = admin->training();
+    const auto click = [&](const QString& text) {
+      for (auto* button : admin->findChildren<QAbstractButton*>()) {
+        if (button->isVisible() && button->text().remove('&') == text) return button->click();
+      }
+      QFAIL(qPrintable("no button " + text));
+    };
+    const auto view = [&](const QString& tab, const QString& name) {
+      click(tab);
+      save(window, name);
+    };
+    QTest::qWait(400);  // networks and presets arrive
+    save(window, "30-training-empty");
+    window.resize(760, 540);
+    save(window, "30-training-empty-760x540");
+    window.resize(1160, 760);
+    click("New run");
+    save(window, "31-form-no-data");
+    QDir(m_data.path()).mkpath("ward-3 images");
+    page.useData({m_data.filePath("ward-3 images")});
+    save(window, "32-form");
+    window.resize(760, 540);
+    save(window, "32-form-760x540");
+    window.resize(1160, 760);
+    click("Advanced settings");
+    save(window, "33-form-advanced");
+    QMimeData mime;
+    mime.setUrls({QUrl::fromLocalFile(m_data.path())});
+    QDragEnterEvent enter({200, 200}, Qt::CopyAction, &mime, Qt::LeftButton, Qt::NoModifier);
+    QApplication::sendEvent(&window, &enter);
+    save(window, "34-drag");
+    QDragLeaveEvent leave;
+    QApplication::sendEvent(&window, &leave);
+
+    click("Start training");
+    QTest::qWait(200);
+    save(window, "35-starting");
+    page.process().kill();
+    QTRY_VERIFY(!page.training());
+    save(window, "36-ended-before-it-began");
+    QVector<QJsonObject> events{FakeTrainer::data()};
+    events << FakeTrainer::history(11, 30) << FakeTrainer::progress(12, 30, 11.4 / 30);
+    trainer.setEvents(events);
+    page.useData({m_data.filePath("ward-3 images")});
+    click("Start training");
+    QTest::qWait(500);
+    view("Curves", "37-running");
+    view("Confusion", "38-confusion");
+    view("Ranges", "39-ranges");
+    view("Data", "40-data");
+    view("Log", "41-log");
+    click("Curves");
+    window.resize(900, 600);
+    save(window, "42-running-900x600");
+    window.resize(760, 540);
+    save(window, "42-running-760x540");
+    view("Confusion", "43-confusion-760x540");
+    view("Ranges", "43-ranges-760x540");
+    click("Curves");
+    window.resize(1800, 1100);
+    save(window, "44-running-1800x1100");
+    window.resize(1160, 760);
+    click("Pause");
+    QTest::qWait(200);
+    save(window, "45-paused");
+    click("New run");
+    save(window, "46-form-while-training");
+    click("Cancel");
+    page.process().kill();
+    QTRY_VERIFY(!page.training());
+    save(window, "47-ended-at-once");
+    trainer.setEvents({});
+    trainer.setEnd("kill -9 $$");
+    click("Resume");
+    QTRY_VERIFY(!page.training());
+    save(window, "48-killed");
+
+    trainer.addRun("ward-3, a year of photographs from all four microscopes (2nd attempt)",
+                   FakeTrainer::history(30, 30, 1.02) << FakeTrainer::plain("finished"));
+    trainer.addRun("ward-3 relu",
+                   FakeTrainer::history(30, 30, 1.06) << FakeTrainer::plain("finished"),
+                   {{"activation", "relu"}, {"learning_rate", 0.1}});
+    trainer.addRun("mednist", FakeTrainer::history(4, 100, 1.1) << FakeTrainer::plain("stopped"),
+                   {{"epochs", 100}, {"network", "resnet18"}});
+    trainer.addRun("broken power supply", FakeTrainer::history(1, 30, 0.9));
+    page.reload();
+    QTest::qWait(300);
+    auto* list = page.findChild<QListWidget*>();
+    QVERIFY(list->count() >= 5);
+    const auto select = [&](const QString& name, bool add = false) {
+      for (int i = 0; i < list->count(); ++i) {
+        if (!list->item(i)->text().startsWith(name)) continue;
+        list->setCurrentItem(
+            list->item(i), add ? QItemSelectionModel::Select : QItemSelectionModel::ClearAndSelect);
+      }
+    };
+    select("ward-3, a year");
+    save(window, "50-finished-long-name");
+    window.resize(760, 540);
+    save(window, "50-finished-long-name-760x540");
+    window.resize(1160, 760);
+    select("broken");
+    save(window, "51-one-epoch");
+    select("ward-3 relu");
+    save(window, "52-relu");
+    select("ward-3, a year", true);
+    save(window, "53-compare");
+    window.resize(760, 540);
+    save(window, "53-compare-760x540");
+    window.resize(1160, 760);
+    select("ward-3, a year");
+    page.exportRun(m_data.filePath("ward 3.onnx"), false);
+    QTest::qWait(200);
+    save(window, "54-exported");
+    page.tryImage(m_samples.first());
+    QTest::qWait(300);
+    saveDialog(window, "55-try");
+
+    click("Deploy");
+    save(window, "60-deploy-no-key");
+    click("Make a key");
+    save(window, "61-deploy-key");
+    click("Training");
+    click("Deploy…");
+    QTest::qWait(300);
+    save(window, "62-deploy-offered");
+    click("List models");
+    save(window, "63-deploy-asking");
+    deploy.fail("refused",
+                "the engine at 192.0.2.7:7122 does not know your certificate; give its operator "
+                "your fingerprint");
+    save(window, "64-deploy-refused");
+    Q_EMIT deploy.trustRequested({deploy.engine, ScriptedSession::fingerprint(1)});
+    saveDialog(window, "65-deploy-trust");
+    click("List models");
+    deploy.finish(ScriptedDeploy::models());
+    save(window, "66-deploy-models");
+    click("Upload and activate");
+    Q_EMIT deploy.uploadProgressed(320'000, 702'114);
+    save(window, "67-deploy-uploading");
+    deploy.finish(ScriptedDeploy::models(), "ward 3.onnx is on the engine and active.");
+    admin->deploy()->findChild<QTableWidget*>()->selectRow(1);
+    save(window, "68-deploy-done");
+    window.resize(760, 540);
+    save(window, "68-deploy-done-760x540");
+    window.resize(1160, 760);
+    click("Remove…");
+    saveDialog(window, "69-deploy-remove");
+    {
+      MainWindow bare(session, settings, m_samples,
+                      {&deploy, trainer.runs() + "/none", "/nowhere"});
+      bare.resize(1160, 760);
+      bare.show();
+      QVERIFY(QTest::qWaitForWindowActive(&bare));
+      QTest::keyClick(&bare, Qt::Key_2, Qt::ControlModifier);
+      QTest::qWait(200);
+      save(bare, "70-no-trainer");
+      bare.close();
+    }
     window.close();
   }
 };

@@ -1,0 +1,2 @@
+// The meta-object of DeployModel.
+#include "app/client/deploy_model.h"

@@ -1,0 +1,1416 @@
+#include "app/ui/training_page.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include <QButtonGroup>
+#include <QCheckBox>
+#include <QComboBox>
+#include <QDir>
+#include <QDoubleSpinBox>
+#include <QFileDialog>
+#include <QFileInfo>
+#include <QFontDatabase>
+#include <QHeaderView>
+#include <QImageReader>
+#include <QInputDialog>
+#include <QJsonArray>
+#include <QLabel>
+#include <QLineEdit>
+#include <QListWidget>
+#include <QLocale>
+#include <QPainter>
+#include <QPlainTextEdit>
+#include <QProgressBar>
+#include <QPushButton>
+#include <QRegularExpression>
+#include <QScrollArea>
+#include <QSpinBox>
+#include <QStackedWidget>
+#include <QStyledItemDelegate>
+#include <QTableWidget>
+#include <QToolButton>
+#include <QVBoxLayout>
+
+#include "app/ui/format.h"
+#include "app/ui/icons.h"
+#include "app/ui/theme.h"
+#include "app/ui/training_charts.h"
+#include "app/ui/training_dialogs.h"
+#include "app/ui/widgets.h"
+
+namespace pillarbox::ui {
+
+using client::RunRecord;
+using client::RunState;
+using client::TrainingProcess;
+
+namespace {
+
+constexpr int kListWidth = 262;
+constexpr int kFieldWidth = 460;
+constexpr int kNameWidth = 170;  ///< of a run, above its column
+constexpr int kNarrowListWidth = 196;
+constexpr int kNarrow = 760;  ///< of the page
+enum Role { FolderRole = Qt::UserRole, NameRole, FactsRole, IconRole, ToneRole };
+const char kProcessMessage[] = "process";
+const char kCommandMessage[] = "command";
+
+/// How long to train, as a multiple of the preset's own length.
+struct Length {
+  const char* name;
+  double factor;
+};
+constexpr Length kLengths[] = {
+    {QT_TRANSLATE_NOOP("TrainingPage", "Quick look, %1 epochs: is the data right?"), 0.1},
+    {QT_TRANSLATE_NOOP("TrainingPage", "Standard, %1 epochs: good for most data"), 1},
+    {QT_TRANSLATE_NOOP("TrainingPage", "Thorough, %1 epochs: the last points of accuracy"), 3},
+};
+constexpr int kStandard = 1;
+
+QString percent(double ratio, int digits = 1) {
+  if (ratio < 0) return QStringLiteral("–");
+  return QStringLiteral("%1 %").arg(100 * ratio, 0, 'f', digits);
+}
+
+/// Shares that are small: two significant digits.
+QString smallPercent(double ratio) {
+  if (!std::isfinite(ratio)) return QStringLiteral("–");
+  return QStringLiteral("%1 %").arg(100 * ratio, 0, 'g', 2);
+}
+
+QString count(qint64 value) {
+  return QLocale().toString(value);
+}
+
+QString stateName(const RunRecord& run) {
+  switch (run.state) {
+    case RunState::New:
+      return TrainingPage::tr("Not started");
+    case RunState::Running:
+      return TrainingPage::tr("Training");
+    case RunState::Paused:
+      return TrainingPage::tr("Paused");
+    case RunState::Stopped:
+      return TrainingPage::tr("Stopped");
+    case RunState::Elsewhere:
+      return TrainingPage::tr("Training in another program");
+    case RunState::Interrupted:
+      return TrainingPage::tr("Interrupted");
+    case RunState::Failed:
+      return TrainingPage::tr("Failed");
+    case RunState::Finished:
+      return TrainingPage::tr("Finished");
+  }
+  return {};
+}
+
+QPair<QString, Tone> stateLook(RunState state) {
+  switch (state) {
+    case RunState::Running:
+    case RunState::Elsewhere:
+      return {QStringLiteral("play"), Tone::Accent};
+    case RunState::Paused:
+      return {QStringLiteral("pause"), Tone::Warning};
+    case RunState::Failed:
+      return {QStringLiteral("error"), Tone::Error};
+    case RunState::Interrupted:
+      return {QStringLiteral("warning"), Tone::Warning};
+    case RunState::Finished:
+      return {QStringLiteral("check"), Tone::Success};
+    case RunState::New:
+    case RunState::Stopped:
+      break;
+  }
+  return {QStringLiteral("stop"), Tone::Muted};
+}
+
+/// The dashed area that asks for data.
+class DataArea : public QWidget {
+ public:
+  using QWidget::QWidget;
+
+ protected:
+  void paintEvent(QPaintEvent*) override {
+    QPainter painter(this);
+    painter.setRenderHint(QPainter::Antialiasing);
+    painter.setBrush(colors().surface);
+    QPen pen(colors().control, 1.5);
+    pen.setDashPattern({5, 4});
+    painter.setPen(pen);
+    painter.drawRoundedRect(QRectF(rect()).adjusted(1, 1, -1, -1), 14, 14);
+  }
+};
+
+QLabel* muted(const QString& text, QWidget* parent, double factor = 1) {
+  auto* label = new QLabel(text, parent);
+  label->setForegroundRole(QPalette::PlaceholderText);
+  label->setFont(scaledFont(label->font(), factor));
+  label->setTextFormat(Qt::PlainText);
+  label->setWordWrap(true);
+  return label;
+}
+
+QScrollArea* scrolling(QWidget* content, QWidget* parent) {
+  auto* scroll = new QScrollArea(parent);
+  scroll->setFrameShape(QFrame::NoFrame);
+  scroll->setWidgetResizable(true);
+  scroll->setHorizontalScrollBarPolicy(Qt::ScrollBarAlwaysOff);
+  scroll->viewport()->setAutoFillBackground(false);
+  scroll->setFocusPolicy(Qt::NoFocus);
+  scroll->setWidget(content);
+  content->setAutoFillBackground(false);  // setWidget() set it
+  return scroll;
+}
+
+void plainTable(QTableWidget* table) {
+  table->verticalHeader()->hide();
+  table->setShowGrid(false);
+  table->setAlternatingRowColors(true);
+  table->setEditTriggers(QAbstractItemView::NoEditTriggers);
+  table->setSelectionBehavior(QAbstractItemView::SelectRows);
+  table->setFrameShape(QFrame::NoFrame);
+  table->setTabKeyNavigation(false);
+  table->horizontalHeader()->setHighlightSections(false);
+  table->horizontalHeader()->setDefaultAlignment(Qt::AlignLeft | Qt::AlignVCenter);
+}
+
+/// A run in the list: an icon for its state, its name, and what is known of it below.
+class RunDelegate : public QStyledItemDelegate {
+ public:
+  using QStyledItemDelegate::QStyledItemDelegate;
+  QSize sizeHint(const QStyleOptionViewItem& option, const QModelIndex&) const override {
+    return {0, 2 * option.fontMetrics.height() + 18};
+  }
+  void paint(QPainter* painter, const QStyleOptionViewItem& option,
+             const QModelIndex& index) const override {
+    const ThemeColors& c = colors();
+    painter->save();
+    painter->setRenderHint(QPainter::Antialiasing);
+    const QRectF box = QRectF(option.rect).adjusted(1, 1, -1, -1);
+    const bool selected = option.state & QStyle::State_Selected;
+    const bool focus = option.state & QStyle::State_HasFocus;
+    painter->setPen(focus ? QPen(c.accent, 2) : QPen(Qt::NoPen));
+    painter->setBrush(selected                                 ? c.accentSoft
+                      : option.state & QStyle::State_MouseOver ? c.sunken
+                                                               : QColor(Qt::transparent));
+    painter->drawRoundedRect(box.adjusted(1, 1, -1, -1), 7, 7);
+    const int side = 20;
+    const auto tone = static_cast<Tone>(index.data(ToneRole).toInt());
+    painter->drawPixmap(option.rect.left() + 9, option.rect.center().y() - side / 2 + 1,
+                        iconPixmap(index.data(IconRole).toString(), side,
+                                   painter->device()->devicePixelRatio(), toneColor(tone)));
+    const QRect text = option.rect.adjusted(side + 18, 8, -8, -8);
+    const auto line = [&](int role, const QFont& font, const QColor& color, Qt::Alignment where) {
+      painter->setFont(font);
+      painter->setPen(color);
+      painter->drawText(
+          text, where | Qt::TextSingleLine,
+          QFontMetrics(font).elidedText(index.data(role).toString(), Qt::ElideRight, text.width()));
+    };
+    line(NameRole, scaledFont(option.font, 1, QFont::DemiBold), c.text, Qt::AlignTop);
+    line(FactsRole, scaledFont(option.font, 0.9), c.muted, Qt::AlignBottom);
+    painter->restore();
+  }
+};
+
+QVector<QPointF> curve(const RunRecord& run, double client::EpochRecord::*value, double factor) {
+  QVector<QPointF> points;
+  for (const client::EpochRecord& epoch : run.history) {
+    points << QPointF(epoch.epoch, factor * (epoch.*value));
+  }
+  return points;
+}
+
+}  // namespace
+
+TrainingPage::TrainingPage(const QString& runsFolder, const QString& program, QWidget* parent)
+    : QWidget(parent),
+      m_runsFolder(runsFolder),
+      m_program(program.isEmpty() ? TrainingProcess::findProgram() : program),
+      m_process(new TrainingProcess(m_program, this)),
+      m_lastFolder(QDir::homePath()) {
+  setAccessibleName(tr("Training"));
+  m_pool.setMaxThreadCount(1);
+  auto* layout = new QVBoxLayout(this);
+  layout->setContentsMargins(20, 10, 20, 16);
+  layout->setSpacing(10);
+  m_message = new MessageBar(this);
+  layout->addWidget(m_message);
+  auto* columns = new QHBoxLayout;
+  columns->setSpacing(14);
+  columns->addWidget(buildRuns());
+  m_pages = new QStackedWidget(this);
+  m_pages->addWidget(buildEmpty());
+  m_pages->addWidget(buildForm());
+  m_pages->addWidget(buildRun());
+  m_pages->addWidget(buildCompare());
+  columns->addWidget(m_pages, 1);
+  layout->addLayout(columns, 1);
+
+  connect(m_process, &TrainingProcess::event, this, &TrainingPage::onEvent);
+  connect(m_process, &TrainingProcess::ended, this, &TrainingPage::onEnded);
+  connect(m_process, &TrainingProcess::stateChanged, this, [this] { refreshRun(); });
+  connect(m_process, &TrainingProcess::unresponsive, this, [this](const QString& message) {
+    m_message->showMessage(kProcessMessage, Tone::Warning, message, tr("End it &now"));
+    m_end->show();
+  });
+  connect(m_message, &MessageBar::actionTriggered, this, [this](const QString& key) {
+    if (key == QLatin1String(kProcessMessage) && training()) m_process->kill();
+    m_message->clear(key);
+  });
+  loadNetworks();
+  loadPresets();
+  reload();
+}
+
+TrainingPage::~TrainingPage() {
+  m_process->disconnect(this);
+  m_pool.clear();
+  m_pool.waitForDone();
+}
+
+void TrainingPage::resizeEvent(QResizeEvent* event) {
+  QWidget::resizeEvent(event);
+  const bool narrow = width() < kNarrow;
+  m_runsCard->setFixedWidth(narrow ? kNarrowListWidth : kListWidth);
+  m_best->setVisible(!narrow);
+  m_lost->setVisible(!narrow);
+  m_compareOutside->setVisible(!narrow);  // the table says it too
+  placeCharts(narrow ? 1 : 2);
+  for (QPushButton* button : {m_try, m_export, m_deploy}) {
+    button->setText(narrow ? QString() : m_texts.value(button));
+  }
+}
+
+bool TrainingPage::training() const {
+  return m_process->state() != TrainingProcess::State::Idle;
+}
+
+QWidget* TrainingPage::buildRuns() {
+  auto* card = new Card(this);
+  m_runsCard = card;
+  card->setFixedWidth(kListWidth);
+  auto* layout = new QVBoxLayout(card);
+  layout->setContentsMargins(10, 10, 10, 10);
+  layout->setSpacing(8);
+  auto* row = new QHBoxLayout;
+  auto* title = new QLabel(tr("Runs"), card);
+  title->setFont(scaledFont(font(), 1.15, QFont::DemiBold));
+  m_new = new QPushButton(icon(QStringLiteral("add")), tr("&New run"), card);
+  m_new->setAccessibleDescription(tr("Choose data and settings for a new training run"));
+  connect(m_new, &QPushButton::clicked, this, &TrainingPage::showForm);
+  row->addWidget(title, 1);
+  row->addWidget(m_new);
+  m_list = new QListWidget(card);
+  m_list->setAccessibleName(tr("Training runs"));
+  m_list->setAccessibleDescription(tr("Select one to look at it, two to compare them"));
+  m_list->setFrameShape(QFrame::NoFrame);
+  m_list->setSelectionMode(QAbstractItemView::ExtendedSelection);
+  m_list->setUniformItemSizes(true);
+  m_list->setHorizontalScrollBarPolicy(Qt::ScrollBarAlwaysOff);
+  m_list->setMouseTracking(true);
+  m_list->setItemDelegate(new RunDelegate(m_list));
+  connect(m_list, &QListWidget::itemSelectionChanged, this, &TrainingPage::onSelection);
+  auto* hint = muted(tr("Select two to compare them (Ctrl+click)."), card, 0.88);
+  layout->addLayout(row);
+  layout->addWidget(m_list, 1);
+  layout->addWidget(hint);
+  return card;
+}
+
+QWidget* TrainingPage::buildEmpty() {
+  auto* area = new DataArea(this);
+  auto* layout = new QVBoxLayout(area);
+  layout->setContentsMargins(24, 24, 24, 24);
+  layout->setSpacing(8);
+  auto* title = new QLabel(tr("Train a model on your images"), area);
+  title->setFont(scaledFont(font(), 1.7, QFont::DemiBold));
+  title->setAlignment(Qt::AlignCenter);
+  title->setWordWrap(true);
+  auto* text = muted(tr("Drop a folder or zip with one folder of images for each class, "
+                        "or CIFAR's binary files. A part is set aside for testing where there is "
+                        "no “test” folder. The images stay on this machine."),
+                     area, 1.05);
+  text->setAlignment(Qt::AlignCenter);
+  auto* folder = new QPushButton(icon(QStringLiteral("open")), tr("Choose a &folder…"), area);
+  folder->setProperty("primary", true);
+  connect(folder, &QPushButton::clicked, this, &TrainingPage::chooseFolder);
+  auto* zip = new QPushButton(tr("Choose &zip files…"), area);
+  connect(zip, &QPushButton::clicked, this, &TrainingPage::chooseFiles);
+  auto* buttons = new QHBoxLayout;
+  buttons->addStretch(1);
+  buttons->addWidget(folder);
+  buttons->addWidget(zip);
+  buttons->addStretch(1);
+  layout->addStretch(1);
+  layout->addWidget(new IconLabel(QStringLiteral("layers"), 56, Tone::Accent, area), 0,
+                    Qt::AlignHCenter);
+  layout->addSpacing(4);
+  layout->addWidget(title);
+  layout->addWidget(text);
+  layout->addSpacing(10);
+  layout->addLayout(buttons);
+  layout->addStretch(1);
+  return area;
+}
+
+QWidget* TrainingPage::buildForm() {
+  auto* content = new QWidget(this);
+  auto* outer = new QVBoxLayout(content);
+  outer->setContentsMargins(0, 0, 0, 0);
+  auto* card = new Card(content);
+  auto* layout = new QVBoxLayout(card);
+  layout->setContentsMargins(20, 18, 20, 18);
+  layout->setSpacing(14);
+  auto* title = new QLabel(tr("New run"), card);
+  title->setFont(scaledFont(font(), 1.45, QFont::DemiBold));
+  layout->addWidget(title);
+
+  auto* form = new QGridLayout;
+  form->setColumnStretch(1, 1);
+  form->setHorizontalSpacing(18);
+  form->setVerticalSpacing(12);
+  int row = 0;
+  const auto add = [&](const QString& name, QWidget* field, QLabel* text = nullptr) {
+    auto* label = new QLabel(name, card);
+    label->setBuddy(field);
+    form->addWidget(label, row, 0);
+    auto* column = new QVBoxLayout;
+    column->setSpacing(4);
+    column->addWidget(field);
+    if (text != nullptr) column->addWidget(text);
+    form->addLayout(column, row, 1);
+    if (text != nullptr) form->setAlignment(label, Qt::AlignTop);
+    label->setMinimumHeight(field->sizeHint().height());
+    ++row;
+  };
+  const auto choice = [&](const QString& name) {
+    auto* combo = new QComboBox(card);
+    combo->setAccessibleName(name);
+    combo->setSizePolicy(QSizePolicy::Expanding, QSizePolicy::Fixed);
+    combo->setSizeAdjustPolicy(QComboBox::AdjustToMinimumContentsLengthWithIcon);
+    combo->setMinimumContentsLength(10);
+    combo->setMaximumWidth(kFieldWidth);
+    return combo;
+  };
+  auto* dataRow = new QWidget(card);
+  auto* dataLayout = new QHBoxLayout(dataRow);
+  dataLayout->setContentsMargins(0, 0, 0, 0);
+  m_dataLabel = new ElidedLabel(dataRow);
+  m_dataLabel->setElideMode(Qt::ElideMiddle);
+  m_dataLabel->setSizePolicy(QSizePolicy::Ignored, QSizePolicy::Fixed);
+  auto* folder = new QPushButton(tr("&Folder…"), dataRow);
+  folder->setAccessibleDescription(tr("Choose a folder with one folder of images for each class"));
+  auto* zip = new QPushButton(tr("&Zip…"), dataRow);
+  zip->setAccessibleDescription(tr("Choose zip files of images"));
+  connect(folder, &QPushButton::clicked, this, &TrainingPage::chooseFolder);
+  connect(zip, &QPushButton::clicked, this, &TrainingPage::chooseFiles);
+  dataLayout->addWidget(m_dataLabel, 1);
+  dataLayout->addWidget(folder);
+  dataLayout->addWidget(zip);
+  add(tr("Images"), dataRow);
+
+  m_name = new QLineEdit(card);
+  m_name->setMaxLength(80);
+  m_name->setAccessibleName(tr("Name of the run"));
+  m_name->setMaximumWidth(kFieldWidth);
+  add(tr("N&ame"), m_name);
+  m_network = choice(tr("Network"));
+  m_networkText = muted({}, card, 0.92);
+  add(tr("Net&work"), m_network, m_networkText);
+  connect(m_network, &QComboBox::currentIndexChanged, this, &TrainingPage::describeNetwork);
+  m_preset = choice(tr("Preset"));
+  m_presetText = muted({}, card, 0.92);
+  add(tr("Pre&set"), m_preset, m_presetText);
+  connect(m_preset, &QComboBox::currentIndexChanged, this, &TrainingPage::applyPreset);
+  m_length = choice(tr("Length"));
+  for (const Length& length : kLengths) m_length->addItem(tr(length.name));
+  m_length->setCurrentIndex(kStandard);
+  add(tr("&Length"), m_length);
+  connect(m_length, &QComboBox::currentIndexChanged, this, &TrainingPage::applyLength);
+  m_activation = choice(tr("Activation"));
+  m_activation->addItem(tr("Polynomial: for private classification"), true);
+  m_activation->addItem(tr("ReLU: for comparison only, cannot be deployed"), false);
+  add(tr("Act&ivation"), m_activation);
+  layout->addLayout(form);
+
+  m_advancedToggle = new QToolButton(card);
+  m_advancedToggle->setText(tr("Ad&vanced settings"));
+  m_advancedToggle->setCheckable(true);
+  m_advancedToggle->setToolButtonStyle(Qt::ToolButtonTextBesideIcon);
+  m_advancedToggle->setArrowType(Qt::RightArrow);
+  m_advancedToggle->setFocusPolicy(Qt::StrongFocus);
+  m_advancedToggle->setAutoRaise(true);
+  layout->addWidget(m_advancedToggle, 0, Qt::AlignLeft);
+  m_advanced = buildAdvanced();
+  m_advanced->hide();
+  layout->addWidget(m_advanced);
+  connect(m_advancedToggle, &QToolButton::toggled, this, [this](bool on) {
+    m_advanced->setVisible(on);
+    m_advancedToggle->setArrowType(on ? Qt::DownArrow : Qt::RightArrow);
+  });
+
+  m_formProblem = new QLabel(card);
+  m_formProblem->setWordWrap(true);
+  m_formProblem->setForegroundRole(QPalette::PlaceholderText);
+  auto* buttons = new QHBoxLayout;
+  m_start = new QPushButton(icon(QStringLiteral("play")), tr("Start &training"), card);
+  m_start->setProperty("primary", true);
+  auto* cancel = new QPushButton(tr("Cancel"), card);
+  connect(m_start, &QPushButton::clicked, this, &TrainingPage::startRun);
+  connect(cancel, &QPushButton::clicked, this, [this] {
+    m_pages->setCurrentIndex(m_runs.isEmpty() ? EmptyPage : RunPage);
+    onSelection();
+  });
+  buttons->addWidget(m_formProblem, 1);
+  buttons->addWidget(cancel);
+  buttons->addWidget(m_start);
+  layout->addLayout(buttons);
+  outer->addWidget(card);
+  outer->addStretch(1);
+  connect(m_name, &QLineEdit::textChanged, this, &TrainingPage::refreshForm);
+  connect(m_from, &QComboBox::currentIndexChanged, this, &TrainingPage::refreshForm);
+  applyPreset();
+  return scrolling(content, this);
+}
+
+QWidget* TrainingPage::buildAdvanced() {
+  auto* box = new QWidget(this);
+  auto* grid = new QGridLayout(box);
+  grid->setContentsMargins(4, 0, 0, 0);
+  grid->setHorizontalSpacing(18);
+  grid->setVerticalSpacing(10);
+  int cell = 0;
+  const auto add = [&](const QString& name, QWidget* field, const QString& tip) {
+    auto* label = new QLabel(name, box);
+    label->setBuddy(field);
+    field->setToolTip(tip);
+    field->setAccessibleName(name);
+    field->setAccessibleDescription(tip);
+    field->setMinimumWidth(120);
+    grid->addWidget(label, cell / 2, cell % 2 * 2);
+    grid->addWidget(field, cell / 2, cell % 2 * 2 + 1);
+    ++cell;
+  };
+  const auto whole = [box](int least, int most, int value, const QString& zero = {}) {
+    auto* spin = new QSpinBox(box);
+    spin->setRange(least, most);
+    spin->setValue(value);
+    if (!zero.isEmpty()) spin->setSpecialValueText(zero);
+    return spin;
+  };
+  const auto real = [box](double least, double most, double value, int digits, double step,
+                          const QString& lowest = {}) {
+    auto* spin = new QDoubleSpinBox(box);
+    spin->setRange(least, most);
+    spin->setDecimals(digits);
+    spin->setSingleStep(step);
+    spin->setValue(value);
+    if (!lowest.isEmpty()) spin->setSpecialValueText(lowest);
+    return spin;
+  };
+  const QString automatic = tr("Automatic");
+  m_epochs = whole(1, 10000, 30);
+  m_batch = whole(0, 65536, 0, automatic);
+  m_rate = real(0, 10, 0, 4, 0.01, automatic);
+  m_decay = real(-0.0001, 1, -0.0001, 5, 0.0001, automatic);
+  m_smoothing = real(-0.01, 0.9, -0.01, 2, 0.01, automatic);
+  m_range = real(0, 1000, 0, 1, 0.5, automatic);
+  m_imageSize = whole(0, 1024, 0, automatic);
+  m_seed = whole(0, 1000000000, 1);
+  m_threads = whole(0, 1024, 0, tr("All cores"));
+  m_device = new QComboBox(box);
+  m_device->addItem(automatic, QString());
+  m_device->addItem(tr("Processor"), QStringLiteral("cpu"));
+  m_device->addItem(tr("Graphics card (CUDA)"), QStringLiteral("cuda"));
+  m_from = new QComboBox(box);
+  m_teacher = new QComboBox(box);
+  for (QComboBox* runs : {m_from, m_teacher}) {
+    runs->setSizeAdjustPolicy(QComboBox::AdjustToMinimumContentsLengthWithIcon);
+    runs->setMinimumContentsLength(14);
+  }
+  m_classWeights = new QCheckBox(tr("Small classes count as much"), box);
+  add(tr("Epochs"), m_epochs, tr("How often every image is seen"));
+  add(tr("Batch"), m_batch, tr("Images a step; a smaller batch needs less memory"));
+  add(tr("Learning rate"), m_rate, tr("Its peak; it rises first and falls as a cosine"));
+  add(tr("Weight decay"), m_decay, tr("Pulls weights towards zero"));
+  add(tr("Label smoothing"), m_smoothing, tr("Makes the network less sure of itself"));
+  add(tr("Range B"), m_range, tr("Activations are fitted on −B to B"));
+  add(tr("Image size"), m_imageSize, tr("Side in pixels to which images are scaled"));
+  add(tr("Seed"), m_seed, tr("The same seed repeats a run on one thread"));
+  add(tr("Threads"), m_threads, tr("Processor cores to use"));
+  add(tr("Device"), m_device, tr("What to compute on"));
+  add(tr("Start from"), m_from, tr("Begin with the weights of another run of the same network"));
+  add(tr("Imitate"), m_teacher,
+      tr("Learn from another run's answers too, for example the same network with ReLU"));
+  add(tr("Balance"), m_classWeights,
+      tr("Every class as a whole counts the same, however many images it has"));
+  grid->setColumnStretch(4, 1);
+  return box;
+}
+
+QWidget* TrainingPage::buildRun() {
+  auto* page = new QWidget(this);
+  auto* layout = new QVBoxLayout(page);
+  layout->setContentsMargins(0, 0, 0, 0);
+  layout->setSpacing(10);
+  layout->addWidget(buildActions());
+  m_progress = new QProgressBar(page);
+  m_progress->setTextVisible(false);
+  m_progress->setFixedHeight(6);
+  m_progress->setRange(0, 1000);
+  m_progress->setAccessibleName(tr("Progress of the run"));
+  layout->addWidget(m_progress);
+
+  auto* tiles = new Card(page);
+  auto* row = new QHBoxLayout(tiles);
+  row->setContentsMargins(16, 10, 16, 10);
+  row->setSpacing(16);
+  const auto tile = [&](const QString& name, const QString& tip) {
+    auto* made = new CounterTile(name, tip, tiles);
+    row->addWidget(made, 1);
+    return made;
+  };
+  m_accuracy = tile(tr("Test accuracy"), tr("Of the last finished epoch, as the network is used"));
+  m_best = tile(tr("Best so far"), tr("The best test accuracy; that checkpoint is kept"));
+  m_loss = tile(tr("Training loss"), tr("Of the last finished epoch"));
+  m_outside = tile(tr("Out of range"), tr("Share of activation inputs beyond −B to B"));
+  m_lost = tile(tr("Images lost"), tr("Share of test images on which the values ran away"));
+  m_left = tile(tr("Time left"), tr("Estimated from the speed so far"));
+  layout->addWidget(tiles);
+  layout->addWidget(buildViews(), 1);
+  return page;
+}
+
+QWidget* TrainingPage::buildActions() {
+  auto* box = new QWidget(this);
+  auto* layout = new QVBoxLayout(box);
+  layout->setContentsMargins(0, 0, 0, 0);
+  layout->setSpacing(6);
+  auto* line = new QHBoxLayout;
+  line->setSpacing(8);
+  m_stateIcon = new IconLabel(QStringLiteral("clock"), 24, Tone::Muted, box);
+  m_stateLine = new ElidedLabel(box);
+  m_stateLine->setFont(scaledFont(font(), 1.35, QFont::DemiBold));
+  m_stateLine->setSizePolicy(QSizePolicy::Ignored, QSizePolicy::Fixed);
+  const auto button = [&](const QString& iconName, const QString& text, const QString& what) {
+    auto* made = new QPushButton(icon(iconName), text, box);
+    made->setToolTip(what);
+    made->setAccessibleDescription(what);
+    return made;
+  };
+  m_pause = button(QStringLiteral("pause"), tr("&Pause"),
+                   tr("Write a checkpoint and compute nothing until you continue"));
+  m_stop = button(QStringLiteral("stop"), tr("&Stop"),
+                  tr("Write a checkpoint and end; the run can be resumed"));
+  m_end = button(QStringLiteral("cancel"), tr("End &now"),
+                 tr("End the process without a checkpoint; what the last one holds is kept"));
+  m_resume = button(QStringLiteral("play"), tr("&Resume"), tr("Go on from the last checkpoint"));
+  m_resume->setProperty("primary", true);
+  m_extend = button(QStringLiteral("add"), tr("E&xtend…"), tr("Train for more epochs"));
+  line->addWidget(m_stateIcon);
+  line->addWidget(m_stateLine, 1);
+  for (QPushButton* made : {m_pause, m_stop, m_end, m_resume, m_extend}) line->addWidget(made);
+  connect(m_pause, &QPushButton::clicked, this, [this] {
+    if (m_process->state() == TrainingProcess::State::Paused) {
+      m_process->proceed();
+    } else {
+      m_process->pause();
+    }
+  });
+  connect(m_stop, &QPushButton::clicked, m_process, &TrainingProcess::stop);
+  connect(m_end, &QPushButton::clicked, m_process, &TrainingProcess::kill);
+  connect(m_resume, &QPushButton::clicked, this, [this] { resumeRun(0); });
+  connect(m_extend, &QPushButton::clicked, this, &TrainingPage::extendRun);
+
+  auto* second = new QHBoxLayout;
+  second->setSpacing(8);
+  m_detailLine = new ElidedLabel(box);
+  m_detailLine->setTone(Tone::Muted);
+  m_detailLine->setSizePolicy(QSizePolicy::Ignored, QSizePolicy::Fixed);
+  m_try = button(QStringLiteral("image"), tr("Try an &image…"),
+                 tr("Let the best checkpoint classify an image on this machine"));
+  m_export = button(QStringLiteral("layers"), tr("&Export…"),
+                    tr("Write the best checkpoint as a model file (ONNX)"));
+  m_deploy = button(QStringLiteral("server"), tr("&Deploy…"),
+                    tr("Export the best checkpoint and send it to an engine"));
+  connect(m_try, &QPushButton::clicked, this, &TrainingPage::chooseImage);
+  connect(m_export, &QPushButton::clicked, this, &TrainingPage::chooseExport);
+  connect(m_deploy, &QPushButton::clicked, this, [this] {
+    const RunRecord* run = shown();
+    if (run == nullptr) return;
+    exportRun(QDir(run->folder).filePath(run->name + QStringLiteral(".onnx")), true);
+  });
+  second->addWidget(m_detailLine, 1);
+  for (QPushButton* made : {m_try, m_export, m_deploy}) {
+    m_texts.insert(made, made->text());
+    made->setAccessibleName(QString(made->text()).remove(QLatin1Char('&')));
+    second->addWidget(made);
+  }
+  layout->addLayout(line);
+  layout->addLayout(second);
+  return box;
+}
+
+QWidget* TrainingPage::buildViews() {
+  auto* card = new Card(this);
+  auto* layout = new QVBoxLayout(card);
+  layout->setContentsMargins(14, 8, 14, 12);
+  layout->setSpacing(8);
+  auto* bar = new QHBoxLayout;
+  bar->setSpacing(4);
+  m_tabs = new QButtonGroup(this);
+  m_views = new QStackedWidget(card);
+  const auto add = [&](const QString& name, QWidget* view) {
+    auto* tab = new QToolButton(card);
+    tab->setText(name);
+    tab->setCheckable(true);
+    tab->setAutoRaise(true);
+    tab->setFocusPolicy(Qt::StrongFocus);
+    m_tabs->addButton(tab, m_views->addWidget(view));
+    bar->addWidget(tab);
+  };
+
+  auto* curves = new QWidget(card);
+  auto* grid = new QGridLayout(curves);
+  grid->setContentsMargins(0, 0, 0, 0);
+  grid->setSpacing(16);
+  const QStringList both{tr("training"), tr("test")};
+  m_accuracyChart = new CurveChart(tr("Accuracy"), CurveChart::Unit::Percent, both, curves);
+  m_lossChart = new CurveChart(tr("Loss"), CurveChart::Unit::Number, both, curves);
+  m_penaltyChart =
+      new CurveChart(tr("Penalty"), CurveChart::Unit::Number, {tr("training")}, curves);
+  m_outsideChart = new CurveChart(tr("Out of range"), CurveChart::Unit::Percent,
+                                  {tr("inputs"), tr("images lost")}, curves);
+  m_curves = grid;
+  placeCharts(2);
+  add(tr("Curves"), scrolling(curves, card));
+
+  m_confusion = new ConfusionView(card);
+  add(tr("Confusion"), m_confusion);
+
+  m_ranges = new RangeView(card);
+  add(tr("Ranges"), scrolling(m_ranges, card));
+
+  auto* data = new QWidget(card);
+  auto* dataLayout = new QVBoxLayout(data);
+  dataLayout->setContentsMargins(0, 0, 0, 0);
+  m_dataText = muted({}, data);
+  m_classes = new QTableWidget(0, 3, data);
+  m_classes->setAccessibleName(tr("Classes"));
+  m_classes->setHorizontalHeaderLabels({tr("Class"), tr("Training images"), tr("Test accuracy")});
+  plainTable(m_classes);
+  m_classes->horizontalHeader()->setSectionResizeMode(0, QHeaderView::Stretch);
+  m_classes->horizontalHeader()->setSectionResizeMode(1, QHeaderView::ResizeToContents);
+  m_classes->horizontalHeader()->setSectionResizeMode(2, QHeaderView::ResizeToContents);
+  dataLayout->addWidget(m_dataText);
+  dataLayout->addWidget(m_classes, 1);
+  add(tr("Data"), data);
+
+  m_log = new QPlainTextEdit(card);
+  m_log->setReadOnly(true);
+  m_log->setFrameShape(QFrame::NoFrame);
+  m_log->setMaximumBlockCount(2000);
+  m_log->setAccessibleName(tr("Log of the run"));
+  m_log->setFont(QFontDatabase::systemFont(QFontDatabase::FixedFont));
+  m_log->setPlaceholderText(tr("What happens in the run is written here."));
+  add(tr("Log"), m_log);
+
+  bar->addStretch(1);
+  connect(m_tabs, &QButtonGroup::idClicked, m_views, &QStackedWidget::setCurrentIndex);
+  m_tabs->button(0)->setChecked(true);
+  layout->addLayout(bar);
+  layout->addWidget(m_views, 1);
+  return card;
+}
+
+void TrainingPage::placeCharts(int columns) {
+  int place = 0;
+  for (CurveChart* chart : {m_accuracyChart, m_lossChart, m_penaltyChart, m_outsideChart}) {
+    m_curves->addWidget(chart, place / columns, place % columns);
+    ++place;
+  }
+}
+
+QWidget* TrainingPage::buildCompare() {
+  auto* page = new QWidget(this);
+  auto* layout = new QVBoxLayout(page);
+  layout->setContentsMargins(0, 0, 0, 0);
+  layout->setSpacing(12);
+  auto* title = new QLabel(tr("Comparison"), page);
+  title->setFont(scaledFont(font(), 1.35, QFont::DemiBold));
+  layout->addWidget(title);
+  auto* charts = new Card(page);
+  auto* row = new QHBoxLayout(charts);
+  row->setContentsMargins(16, 12, 16, 12);
+  row->setSpacing(16);
+  m_compareAccuracy = new CurveChart(tr("Test accuracy"), CurveChart::Unit::Percent, {}, charts);
+  m_compareOutside = new CurveChart(tr("Out of range"), CurveChart::Unit::Percent, {}, charts);
+  row->addWidget(m_compareAccuracy);
+  row->addWidget(m_compareOutside);
+  layout->addWidget(charts, 1);
+  auto* card = new Card(page);
+  auto* cardLayout = new QVBoxLayout(card);
+  cardLayout->setContentsMargins(8, 8, 8, 8);
+  m_compareTable = new QTableWidget(0, 3, card);
+  m_compareTable->setAccessibleName(tr("Differences"));
+  plainTable(m_compareTable);
+  m_compareTable->horizontalHeader()->setSectionResizeMode(QHeaderView::Stretch);
+  cardLayout->addWidget(m_compareTable);
+  layout->addWidget(card, 1);
+  return page;
+}
+
+// Choosing data and starting
+
+void TrainingPage::chooseFolder() {
+  const QString folder =
+      QFileDialog::getExistingDirectory(this, tr("Images by class"), m_lastFolder);
+  if (!folder.isEmpty()) useData({folder});
+}
+
+void TrainingPage::chooseFiles() {
+  const QStringList files = QFileDialog::getOpenFileNames(this, tr("Zip files of images by class"),
+                                                          m_lastFolder, tr("Zip files (*.zip)"));
+  if (!files.isEmpty()) useData(files);
+}
+
+void TrainingPage::useData(const QStringList& paths) {
+  QStringList good;
+  for (const QString& path : paths) {
+    const QFileInfo info(path);
+    const bool zip = info.suffix().compare(QLatin1String("zip"), Qt::CaseInsensitive) == 0;
+    if (info.isDir() || (info.isFile() && zip)) good << info.absoluteFilePath();
+  }
+  if (good.isEmpty()) {
+    m_message->showMessage(kCommandMessage, Tone::Warning,
+                           tr("That is neither a folder nor a zip file. Drop the folder that holds "
+                              "one folder of images for each class."));
+    return;
+  }
+  m_data = good;
+  m_lastFolder = QFileInfo(good.first()).absolutePath();
+  m_message->clear(kCommandMessage);
+  showForm();
+}
+
+void TrainingPage::showForm() {
+  QString name = m_data.isEmpty() ? tr("run") : QFileInfo(m_data.first()).completeBaseName();
+  name.replace(QRegularExpression(QStringLiteral("[^\\w.-]+")), QStringLiteral("-"));
+  QString free = name;
+  for (int i = 2; QFileInfo::exists(QDir(m_runsFolder).filePath(free)); ++i) {
+    free = QStringLiteral("%1-%2").arg(name).arg(i);
+  }
+  m_name->setText(free);
+  m_from->clear();
+  m_from->addItem(tr("New weights"), QString());
+  m_teacher->clear();
+  m_teacher->addItem(tr("Nobody"), QString());
+  for (const RunRecord& run : m_runs) {
+    if (!run.hasLast) continue;
+    m_from->addItem(run.name, run.folder);
+    m_teacher->addItem(run.name, run.folder);
+  }
+  m_pages->setCurrentIndex(FormPage);
+  refreshActions();
+  m_network->setFocus();
+}
+
+void TrainingPage::loadPresets() {
+  if (m_program.isEmpty()) return;
+  auto* command = new client::TrainingCommand(m_program, {QStringLiteral("list-presets")}, this);
+  connect(command, &client::TrainingCommand::succeeded, this,
+          [this](const QVector<QJsonObject>& objects) {
+            m_presets = client::presetsOf(objects);
+            for (const client::PresetInfo& preset : m_presets) {
+              QString name = preset.name;
+              name[0] = name[0].toUpper();
+              m_preset->addItem(name, preset.name);
+            }
+            applyPreset();
+          });
+  connect(command, &client::TrainingCommand::failed, this, [this](const QString& why) {
+    m_message->showMessage(kCommandMessage, Tone::Error, sentence(why));
+  });
+  command->start();
+}
+
+void TrainingPage::loadNetworks() {
+  if (m_program.isEmpty()) {
+    describeNetwork();
+    return;
+  }
+  auto* command = new client::TrainingCommand(m_program, {QStringLiteral("list-models")}, this);
+  connect(command, &client::TrainingCommand::succeeded, this,
+          [this](const QVector<QJsonObject>& objects) {
+            m_networks = client::networksOf(objects);
+            const QString before = m_network->currentText();
+            m_network->clear();
+            for (const client::NetworkInfo& network : m_networks) m_network->addItem(network.name);
+            const int index =
+                m_network->findText(before.isEmpty() ? QStringLiteral("pillar7") : before);
+            m_network->setCurrentIndex(std::max(0, index));
+            describeNetwork();
+            refreshActions();
+          });
+  connect(command, &client::TrainingCommand::failed, this, [this](const QString& why) {
+    m_message->showMessage(kCommandMessage, Tone::Error, sentence(why));
+    refreshActions();
+  });
+  command->start();
+}
+
+void TrainingPage::describeNetwork() {
+  for (const client::NetworkInfo& network : m_networks) {
+    if (network.name != m_network->currentText()) continue;
+    m_networkText->setText(tr("%1 px · %2 M parameters · %3 activations · %4 round trips an image")
+                               .arg(network.imageSize)
+                               .arg(static_cast<double>(network.parameters) / 1e6, 0, 'f', 2)
+                               .arg(count(network.activations))
+                               .arg(network.rounds));
+    m_network->setToolTip(network.summary);
+    return;
+  }
+  m_networkText->clear();
+}
+
+client::PresetInfo TrainingPage::preset() const {
+  const int index = m_preset->currentIndex();
+  if (index >= 0 && index < m_presets.size()) return m_presets[index];
+  client::PresetInfo none;
+  none.epochs = 30;
+  return none;
+}
+
+void TrainingPage::applyPreset() {
+  const client::PresetInfo chosen = preset();
+  m_presetText->setText(sentence(chosen.summary));
+  for (int i = 0; i < m_length->count(); ++i) {
+    const int epochs = std::max(
+        {2, chosen.leastEpochs, static_cast<int>(std::lround(kLengths[i].factor * chosen.epochs))});
+    m_length->setItemText(i, tr(kLengths[i].name).arg(epochs));
+    m_length->setItemData(i, epochs);
+  }
+  if (chosen.converts) m_advancedToggle->setChecked(true);  // a run to start from is needed
+  applyLength();
+}
+
+void TrainingPage::applyLength() {
+  m_epochs->setValue(m_length->currentData().toInt());
+  refreshForm();
+}
+
+QString TrainingPage::checkForm() const {
+  if (m_program.isEmpty()) {
+    return tr("pillarbox-train is not installed beside this program; install it to train.");
+  }
+  if (training()) return tr("Another run is being trained; stop it first.");
+  if (m_data.isEmpty()) return tr("Choose the images first, or drop their folder here.");
+  static const QRegularExpression good(QStringLiteral("^[\\w][\\w .-]*$"));
+  if (!good.match(m_name->text()).hasMatch()) {
+    return tr("The name needs a letter or digit first, and only letters, digits, . - _ after it.");
+  }
+  if (QFileInfo::exists(QDir(m_runsFolder).filePath(m_name->text()))) {
+    return tr("There is a run of that name already; choose another one.");
+  }
+  if (m_network->currentText().isEmpty()) return tr("The list of networks is being read.");
+  if (preset().converts && m_from->currentData().toString().isEmpty()) {
+    return tr("This preset converts a trained network: choose its run at “Start from”.");
+  }
+  return {};
+}
+
+void TrainingPage::startRun() {
+  if (!checkForm().isEmpty()) return;
+  client::TrainingRequest request;
+  request.data = m_data;
+  request.folder = QDir(m_runsFolder).filePath(m_name->text());
+  request.network = m_network->currentText();
+  request.preset = m_preset->currentData().toString();
+  request.polynomial = m_activation->currentData().toBool();
+  request.epochs = m_epochs->value();
+  request.batch = m_batch->value();
+  request.imageSize = m_imageSize->value();
+  request.threads = m_threads->value();
+  request.learningRate = m_rate->value();
+  request.weightDecay = m_decay->value();
+  request.labelSmoothing = m_smoothing->value();
+  request.range = m_range->value();
+  request.seed = m_seed->value();
+  request.device = m_device->currentData().toString();
+  request.from = m_from->currentData().toString();
+  request.teacher = m_teacher->currentData().toString();
+  request.classWeights = m_classWeights->isChecked();
+  RunRecord run;
+  run.folder = QFileInfo(request.folder).absoluteFilePath();
+  run.name = m_name->text();
+  run.network = request.network;
+  run.polynomial = request.polynomial;
+  run.epochs = request.epochs;
+  run.started = QDateTime::currentDateTime();
+  run.state = RunState::Running;
+  request.folder = run.folder;
+  m_runs.prepend(run);
+  m_shown = run.folder;
+  m_shownLog = run.folder;
+  m_log->clear();
+  m_message->clear(kProcessMessage);
+  m_message->clear(kCommandMessage);
+  m_pages->setCurrentIndex(RunPage);
+  m_process->train(request);
+  refreshList();
+  refreshRun();
+}
+
+void TrainingPage::resumeRun(int epochs) {
+  RunRecord* run = find(m_shown);
+  if (run == nullptr || training()) return;
+  run->state = RunState::Running;
+  run->problem.clear();
+  if (epochs > 0) run->epochs = epochs;
+  m_message->clear(kProcessMessage);
+  m_process->resume(run->folder, epochs);
+  refreshList();
+  refreshRun();
+}
+
+void TrainingPage::extendRun() {
+  const RunRecord* run = shown();
+  if (run == nullptr || training()) return;
+  auto* dialog = new QInputDialog(this);
+  dialog->setAttribute(Qt::WA_DeleteOnClose);
+  dialog->setWindowTitle(tr("Extend the run"));
+  dialog->setLabelText(tr("How many epochs shall “%1” have in all? It has finished %2.")
+                           .arg(run->name)
+                           .arg(run->finishedEpochs()));
+  dialog->setInputMode(QInputDialog::IntInput);
+  dialog->setIntRange(run->finishedEpochs() + 1, 100000);
+  dialog->setIntValue(std::max(run->epochs, run->finishedEpochs()) + 10);
+  dialog->setOkButtonText(tr("Extend and train"));
+  connect(dialog, &QInputDialog::intValueSelected, this, [this](int value) { resumeRun(value); });
+  dialog->open();
+}
+
+void TrainingPage::chooseExport() {
+  const RunRecord* run = shown();
+  if (run == nullptr) return;
+  const QString file = QFileDialog::getSaveFileName(
+      this, tr("Export the model"),
+      QDir(m_lastFolder).filePath(run->name + QStringLiteral(".onnx")), tr("Model files (*.onnx)"));
+  if (!file.isEmpty()) exportRun(file, false);
+}
+
+void TrainingPage::exportRun(const QString& file, bool deploy) {
+  const RunRecord* run = shown();
+  if (run == nullptr || m_commanding) return;
+  auto* command =
+      new client::TrainingCommand(m_program,
+                                  {QStringLiteral("export"), run->folder, QStringLiteral("--out"),
+                                   file, QStringLiteral("--checkpoint"),
+                                   run->hasBest ? QStringLiteral("best") : QStringLiteral("last")},
+                                  this);
+  m_commanding = true;
+  m_message->showMessage(kCommandMessage, Tone::Info, tr("Exporting “%1”…").arg(run->name));
+  connect(command, &client::TrainingCommand::succeeded, this,
+          [this, file, deploy](const QVector<QJsonObject>& objects) {
+            m_commanding = false;
+            refreshActions();
+            const QJsonObject facts = objects.isEmpty() ? QJsonObject() : objects.last();
+            const QString text = tr("Exported to %1: %2 round trips an image, %3 weights.")
+                                     .arg(QDir::toNativeSeparators(file))
+                                     .arg(facts[QStringLiteral("rounds")].toInt())
+                                     .arg(count(facts[QStringLiteral("weights")].toInteger()));
+            Q_EMIT logged(QStringLiteral("info"), text);
+            if (deploy) {
+              m_message->clear(kCommandMessage);
+              Q_EMIT deployRequested(file);
+            } else {
+              m_message->showMessage(kCommandMessage, Tone::Success, text);
+            }
+          });
+  connect(command, &client::TrainingCommand::failed, this, [this](const QString& why) {
+    m_commanding = false;
+    refreshActions();
+    m_message->showMessage(kCommandMessage, Tone::Error,
+                           tr("The model was not exported. %1").arg(sentence(why)));
+  });
+  refreshActions();
+  command->start();
+}
+
+void TrainingPage::chooseImage() {
+  QStringList patterns;
+  for (const char* type : {"png", "jpg", "jpeg", "bmp", "gif", "PNG", "JPG", "JPEG"}) {
+    patterns << QStringLiteral("*.%1").arg(QLatin1String(type));
+  }
+  const QString file =
+      QFileDialog::getOpenFileName(this, tr("Try an image"), m_lastFolder,
+                                   tr("Images (%1)").arg(patterns.join(QLatin1Char(' '))));
+  if (file.isEmpty()) return;
+  m_lastFolder = QFileInfo(file).absolutePath();
+  tryImage(file);
+}
+
+void TrainingPage::tryImage(const QString& file) {
+  const RunRecord* run = shown();
+  if (run == nullptr || m_commanding) return;
+  m_commanding = true;
+  refreshActions();
+  auto* command = new client::TrainingCommand(
+      m_program,
+      {QStringLiteral("classify"), run->folder, file, QStringLiteral("--checkpoint"),
+       run->hasBest ? QStringLiteral("best") : QStringLiteral("last")},
+      this);
+  connect(command, &client::TrainingCommand::succeeded, this,
+          [this, file](const QVector<QJsonObject>& objects) {
+            m_commanding = false;
+            refreshActions();
+            if (objects.isEmpty()) return;
+            auto* dialog = new TryImageDialog(file, objects.last(), this);
+            dialog->setAttribute(Qt::WA_DeleteOnClose);
+            dialog->open();
+          });
+  connect(command, &client::TrainingCommand::failed, this, [this](const QString& why) {
+    m_commanding = false;
+    refreshActions();
+    m_message->showMessage(kCommandMessage, Tone::Error,
+                           tr("The image was not classified. %1").arg(sentence(why)));
+  });
+  command->start();
+}
+
+// What happens
+
+RunRecord* TrainingPage::find(const QString& folder) {
+  for (RunRecord& run : m_runs) {
+    if (run.folder == folder) return &run;
+  }
+  return nullptr;
+}
+
+const RunRecord* TrainingPage::shown() {
+  return find(m_shown);
+}
+
+void TrainingPage::appendLog(const QString& line) {
+  m_log->appendPlainText(
+      QDateTime::currentDateTime().toString(QStringLiteral("yyyy-MM-dd HH:mm:ss  ")) + line);
+}
+
+void TrainingPage::onEvent(const QJsonObject& event) {
+  RunRecord* run = find(QFileInfo(m_process->folder()).absoluteFilePath());
+  if (run == nullptr) return;
+  const QString line = run->apply(event);
+  if (!line.isEmpty()) {
+    if (m_shown == run->folder) appendLog(line);
+    Q_EMIT logged(QStringLiteral("info"), QStringLiteral("%1: %2").arg(run->name, line));
+    refreshList();
+  }
+  if (m_shown == run->folder) refreshRun();
+}
+
+void TrainingPage::onEnded(const QString& problem) {
+  RunRecord* run = find(QFileInfo(m_process->folder()).absoluteFilePath());
+  m_message->clear(kProcessMessage);
+  if (run != nullptr) {
+    run->secondsLeft = -1;
+    if (!problem.isEmpty()) {
+      const bool nothing = !QFileInfo::exists(QDir(run->folder).filePath("config.json"));
+      run->problem = problem;
+      if (run->state != RunState::Failed && run->hasLast) run->state = RunState::Interrupted;
+      if (!run->hasLast) run->state = RunState::Failed;
+      if (m_shown == run->folder) appendLog(problem);
+      m_message->showMessage(kProcessMessage, Tone::Error,
+                             tr("%1: %2").arg(run->name, sentence(problem)));
+      Q_EMIT logged(QStringLiteral("error"), QStringLiteral("%1: %2").arg(run->name, problem));
+      if (nothing) {  // the run never came to be
+        const QString folder = run->folder;
+        m_runs.removeIf([&folder](const RunRecord& other) { return other.folder == folder; });
+        if (m_shown == folder) {
+          m_shown.clear();
+          m_pages->setCurrentIndex(m_data.isEmpty() ? EmptyPage : FormPage);
+        }
+      }
+    } else if (run->active()) {
+      run->state = RunState::Stopped;
+    }
+  }
+  refreshList();
+  refreshRun();
+}
+
+void TrainingPage::reload() {
+  const quint64 generation = ++m_generation;
+  m_pool.start([this, generation, root = m_runsFolder] {
+    const QVector<RunRecord> runs = client::readRuns(root);
+    QMetaObject::invokeMethod(
+        this,
+        [this, generation, runs] {
+          if (generation == m_generation) showRuns(runs);
+        },
+        Qt::QueuedConnection);
+  });
+}
+
+void TrainingPage::showRuns(const QVector<RunRecord>& runs) {
+  const QString live = training() ? QFileInfo(m_process->folder()).absoluteFilePath() : QString();
+  QVector<RunRecord> next;
+  if (const RunRecord* run = find(live); run != nullptr) next << *run;
+  for (const RunRecord& run : runs) {
+    if (run.folder == live) continue;
+    next << run;
+    if (const RunRecord* before = find(run.folder);
+        before != nullptr && run.state == RunState::Interrupted) {
+      next.last().problem = before->problem;  // the folder does not tell why
+    }
+  }
+  m_runs = next;
+  if (find(m_shown) == nullptr) m_shown = m_runs.isEmpty() ? QString() : m_runs.first().folder;
+  refreshList();
+  if (m_pages->currentIndex() != FormPage) {
+    m_pages->setCurrentIndex(m_runs.isEmpty() ? EmptyPage : RunPage);
+  }
+  refreshRun();
+}
+
+void TrainingPage::onSelection() {
+  if (m_listing) return;
+  const auto selected = m_list->selectedItems();
+  if (selected.size() == 2) {
+    m_pages->setCurrentIndex(ComparePage);
+    refreshCompare();
+    return;
+  }
+  if (selected.isEmpty()) return;
+  m_shown = m_list->currentItem() != nullptr && m_list->currentItem()->isSelected()
+                ? m_list->currentItem()->data(FolderRole).toString()
+                : selected.first()->data(FolderRole).toString();
+  m_pages->setCurrentIndex(RunPage);
+  refreshRun();
+}
+
+void TrainingPage::refreshList() {
+  m_listing = true;
+  QStringList selected;
+  for (const QListWidgetItem* item : m_list->selectedItems()) {
+    selected << item->data(FolderRole).toString();
+  }
+  if (selected.size() < 2) selected = QStringList{m_shown};
+  while (m_list->count() > m_runs.size()) delete m_list->takeItem(m_list->count() - 1);
+  while (m_list->count() < m_runs.size()) m_list->addItem(new QListWidgetItem);
+  for (int i = 0; i < m_runs.size(); ++i) {
+    const RunRecord& run = m_runs[i];
+    QListWidgetItem* item = m_list->item(i);
+    QStringList facts{stateName(run)};
+    if (run.epochs > 0) {
+      facts << (run.state == RunState::Finished
+                    ? tr("%1 epochs").arg(run.epochs)
+                    : QStringLiteral("%1/%2").arg(run.finishedEpochs()).arg(run.epochs));
+    }
+    if (run.bestAccuracy() >= 0) facts << percent(run.bestAccuracy());
+    const QString line = facts.join(QStringLiteral(" · "));
+    item->setText(QStringLiteral("%1\n%2").arg(run.name, line));
+    item->setToolTip(QStringLiteral("%1\n%2, %3\n%4").arg(run.name, run.network, line, run.folder));
+    item->setData(FolderRole, run.folder);
+    item->setData(NameRole, run.name);
+    item->setData(FactsRole, line);
+    const auto look = stateLook(run.state);
+    item->setData(IconRole, look.first);
+    item->setData(ToneRole, static_cast<int>(look.second));
+    item->setSelected(selected.contains(run.folder));
+    if (run.folder == m_shown && selected.size() < 2) m_list->setCurrentItem(item);
+  }
+  m_listing = false;
+}
+
+void TrainingPage::refreshRun() {
+  const RunRecord* run = shown();
+  refreshActions();
+  if (run == nullptr) return;
+  const bool live = training() && run->folder == QFileInfo(m_process->folder()).absoluteFilePath();
+  const auto look = stateLook(run->state);
+  m_stateIcon->setIcon(look.first, look.second);
+  QString state = stateName(*run);
+  if (live && m_process->state() == TrainingProcess::State::Starting) {
+    state = run->filesToRead > 0 ? tr("Reading the data, %1 of %2 files")
+                                       .arg(count(run->filesRead), count(run->filesToRead))
+                                 : tr("Reading the data");
+  }
+  if (live && m_process->state() == TrainingProcess::State::Stopping) state = tr("Stopping");
+  m_stateLine->setText(run->name);
+  QStringList details{state};
+  if (live && run->epoch > 0) {
+    details << tr("epoch %1 of %2").arg(run->epoch).arg(run->epochs)
+            << tr("%1 images a second").arg(count(std::llround(run->imagesPerSecond)));
+  } else if (run->epochs > 0) {
+    details << tr("%1 of %2 epochs").arg(run->finishedEpochs()).arg(run->epochs);
+  }
+  details << run->network + (run->polynomial ? QString() : tr(" with ReLU"));
+  if (!run->problem.isEmpty() && !live) details << sentence(run->problem);
+  m_detailLine->setText(details.join(QStringLiteral(" · ")));
+  m_progress->setValue(static_cast<int>(1000 * std::clamp(run->done, 0.0, 1.0)));
+  m_progress->setProperty("quiet", !live);
+
+  const bool any = !run->history.isEmpty();
+  const client::EpochRecord last = any ? run->history.last() : client::EpochRecord();
+  m_accuracy->setValue(any ? percent(last.testAccuracy) : QStringLiteral("–"));
+  m_best->setValue(percent(run->bestAccuracy()));
+  m_loss->setValue(any ? QString::number(last.loss, 'f', 3) : QStringLiteral("–"));
+  m_outside->setValue(any ? smallPercent(last.outOfRange) : QStringLiteral("–"));
+  m_lost->setValue(any ? smallPercent(last.lostRatio) : QStringLiteral("–"));
+  m_left->setValue(live && run->secondsLeft >= 0 ? formatDuration(run->secondsLeft)
+                                                 : QStringLiteral("–"));
+
+  using client::EpochRecord;
+  m_accuracyChart->setCurves(
+      {curve(*run, &EpochRecord::accuracy, 100), curve(*run, &EpochRecord::testAccuracy, 100)},
+      run->epochs);
+  m_lossChart->setCurves(
+      {curve(*run, &EpochRecord::loss, 1), curve(*run, &EpochRecord::testLoss, 1)}, run->epochs);
+  m_penaltyChart->setCurves({curve(*run, &EpochRecord::penalty, 1)}, run->epochs);
+  m_outsideChart->setCurves(
+      {curve(*run, &EpochRecord::outOfRange, 100), curve(*run, &EpochRecord::lostRatio, 100)},
+      run->epochs);
+  m_confusion->setMatrix(run->classes, run->confusion);
+  m_ranges->setLayers(run->layers, run->range);
+
+  QString data = tr("%1 training and %2 test images in %3 classes.")
+                     .arg(count(run->trainImages), count(run->testImages))
+                     .arg(run->classes.size());
+  if (run->splitMade) {
+    data += tr(" There was no test folder: a part of each class was set aside for testing.");
+  }
+  if (run->imbalance >= 1.5) {
+    data += std::isfinite(run->imbalance)
+                ? tr(" The largest class has %1 times as many images as the smallest: expect the "
+                     "small ones to be recognised less well.")
+                      .arg(run->imbalance, 0, 'f', 1)
+                : tr(" Some classes have no training images.");
+  }
+  if (run->skippedFiles > 0) {
+    data += tr(" %1 files could not be used; the first: %2.")
+                .arg(count(run->skippedFiles), run->skipped.value(0));
+  }
+  m_dataText->setText(run->classes.isEmpty() ? tr("The data has not been read yet.") : data);
+  m_classes->setRowCount(static_cast<int>(run->classes.size()));
+  for (int i = 0; i < run->classes.size(); ++i) {
+    const QStringList cells{
+        run->classes[i],
+        i < run->classCounts.size() ? count(run->classCounts[i]) : QStringLiteral("–"),
+        i < run->classAccuracy.size() ? percent(run->classAccuracy[i]) : QStringLiteral("–")};
+    for (int column = 0; column < cells.size(); ++column) {
+      QTableWidgetItem* item = m_classes->item(i, column);
+      if (item == nullptr) m_classes->setItem(i, column, item = new QTableWidgetItem);
+      item->setText(cells[column]);
+    }
+  }
+  if (m_shownLog != run->folder) {
+    m_shownLog = run->folder;
+    m_log->setPlainText(client::readRunLog(run->folder).join(QLatin1Char('\n')));
+  }
+}
+
+void TrainingPage::refreshForm() {
+  const QString problem = checkForm();
+  m_formProblem->setText(problem);
+  m_start->setEnabled(problem.isEmpty());
+  m_dataLabel->setText(m_data.isEmpty() ? tr("Drop a folder here, or choose one")
+                                        : m_data.join(QStringLiteral(", ")));
+  m_dataLabel->setTone(m_data.isEmpty() ? Tone::Muted : Tone::Plain);
+  m_new->setEnabled(!m_program.isEmpty());
+  m_new->setToolTip(m_program.isEmpty() ? problem : QString());
+}
+
+void TrainingPage::refreshActions() {
+  refreshForm();
+  const RunRecord* run = shown();
+  const bool any = run != nullptr;
+  const bool busy = training();
+  const bool live = any && busy && run->folder == QFileInfo(m_process->folder()).absoluteFilePath();
+  const auto state = m_process->state();
+  const bool paused = state == TrainingProcess::State::Paused;
+  m_pause->setVisible(live && (paused || state == TrainingProcess::State::Running));
+  m_pause->setText(paused ? tr("&Continue") : tr("&Pause"));
+  m_pause->setIcon(icon(paused ? QStringLiteral("play") : QStringLiteral("pause")));
+  m_stop->setVisible(live && state != TrainingProcess::State::Stopping);
+  m_end->setVisible(live && state == TrainingProcess::State::Stopping);
+  const bool resumable = any && !live && run->hasLast;
+  m_resume->setVisible(any && !live &&
+                       (run->state == RunState::Stopped || run->state == RunState::Interrupted ||
+                        run->state == RunState::Failed));
+  m_resume->setEnabled(!busy && !m_program.isEmpty());
+  m_extend->setVisible(resumable && run->finishedEpochs() >= run->epochs);
+  m_extend->setEnabled(!busy && !m_program.isEmpty());
+  const bool checkpoint = any && (run->hasBest || run->hasLast) && !m_program.isEmpty();
+  m_try->setEnabled(checkpoint && !m_commanding);
+  m_export->setEnabled(checkpoint && !m_commanding && run->polynomial);
+  m_deploy->setEnabled(checkpoint && !m_commanding && run->polynomial);
+}
+
+void TrainingPage::refreshCompare() {
+  const auto selected = m_list->selectedItems();
+  if (selected.size() != 2) return;
+  const RunRecord* a = find(selected[0]->data(FolderRole).toString());
+  const RunRecord* b = find(selected[1]->data(FolderRole).toString());
+  if (a == nullptr || b == nullptr) return;
+  using client::EpochRecord;
+  const int epochs = std::max(a->finishedEpochs(), b->finishedEpochs());
+  for (auto [chart, value] : {std::pair{m_compareAccuracy, &EpochRecord::testAccuracy},
+                              std::pair{m_compareOutside, &EpochRecord::outOfRange}}) {
+    chart->setNames({a->name, b->name});
+    chart->setCurves({curve(*a, value, 100), curve(*b, value, 100)}, epochs);
+  }
+  QVector<QStringList> rows;
+  const auto row = [&rows](const QString& what, const QString& left, const QString& right) {
+    rows << QStringList{what, left, right};
+  };
+  const auto last = [](const RunRecord& run) {
+    return run.history.isEmpty() ? EpochRecord() : run.history.last();
+  };
+  row(tr("State"), stateName(*a), stateName(*b));
+  row(tr("Network"), a->network, b->network);
+  row(tr("Activation"), a->polynomial ? tr("polynomial") : QStringLiteral("ReLU"),
+      b->polynomial ? tr("polynomial") : QStringLiteral("ReLU"));
+  row(tr("Epochs finished"), QString::number(a->finishedEpochs()),
+      QString::number(b->finishedEpochs()));
+  row(tr("Best test accuracy"), percent(a->bestAccuracy(), 2), percent(b->bestAccuracy(), 2));
+  row(tr("Last test accuracy"), percent(last(*a).testAccuracy, 2),
+      percent(last(*b).testAccuracy, 2));
+  row(tr("Last training loss"), QString::number(last(*a).loss, 'f', 4),
+      QString::number(last(*b).loss, 'f', 4));
+  row(tr("Out of range"), smallPercent(last(*a).outOfRange), smallPercent(last(*b).outOfRange));
+  row(tr("Images lost"), smallPercent(last(*a).lostRatio), smallPercent(last(*b).lostRatio));
+  row(tr("Training time"), formatDuration(last(*a).seconds), formatDuration(last(*b).seconds));
+  const auto text = [](const QJsonValue& value) {
+    if (value.isArray()) return QString::number(value.toArray().size()) + tr(" values");
+    if (value.isObject()) return tr("set");
+    return value.toVariant().toString();
+  };
+  for (const QString& key : a->settings.keys()) {
+    const QJsonValue left = a->settings[key];
+    const QJsonValue right = b->settings[key];
+    if (left == right || key == QLatin1String("network") || key == QLatin1String("activation")) {
+      continue;
+    }
+    row(QString(key).replace(QLatin1Char('_'), QLatin1Char(' ')), text(left), text(right));
+  }
+  const auto brief = [this](const QString& name) {
+    return m_compareTable->fontMetrics().elidedText(name, Qt::ElideRight, kNameWidth);
+  };
+  m_compareTable->setHorizontalHeaderLabels({tr("What"), brief(a->name), brief(b->name)});
+  m_compareTable->setRowCount(static_cast<int>(rows.size()));
+  for (int i = 0; i < rows.size(); ++i) {
+    for (int column = 0; column < 3; ++column) {
+      auto* item = new QTableWidgetItem(rows[i][column]);
+      if (column > 0 && rows[i][1] != rows[i][2]) {
+        QFont bold = m_compareTable->font();
+        bold.setWeight(QFont::DemiBold);
+        item->setFont(bold);
+      }
+      m_compareTable->setItem(i, column, item);
+    }
+  }
+}
+
+}  // namespace pillarbox::ui

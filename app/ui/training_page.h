@@ -1,0 +1,197 @@
+// Training: the list of runs, a new one, one that is watched, two that are compared.
+//
+// It starts pillarbox-train through TrainingProcess and shows runs as TrainingRecord reads them; it
+// computes nothing itself. One run is trained at a time. Closing the window stops it with a
+// checkpoint.
+#pragma once
+
+#include <QHash>
+#include <QPointer>
+#include <QThreadPool>
+#include <QVector>
+#include <QWidget>
+
+#include "app/client/training_process.h"
+#include "app/client/training_record.h"
+
+class QButtonGroup;
+class QCheckBox;
+class QComboBox;
+class QDoubleSpinBox;
+class QGridLayout;
+class QLabel;
+class QLineEdit;
+class QListWidget;
+class QPlainTextEdit;
+class QProgressBar;
+class QPushButton;
+class QSpinBox;
+class QStackedWidget;
+class QTableWidget;
+class QToolButton;
+
+namespace pillarbox::ui {
+
+class Card;
+class ConfusionView;
+class CounterTile;
+class CurveChart;
+class ElidedLabel;
+class IconLabel;
+class MessageBar;
+class RangeView;
+
+class TrainingPage : public QWidget {
+  Q_OBJECT
+ public:
+  /// @param runsFolder  where runs are kept; made when the first one starts
+  /// @param program     pillarbox-train; empty: beside this program or in the search path
+  TrainingPage(const QString& runsFolder, const QString& program, QWidget* parent = nullptr);
+  ~TrainingPage() override;
+
+  /// Folders and zips to train on: opens the form for a new run.
+  void useData(const QStringList& paths);
+  /// Reads the runs' folders again.
+  void reload();
+  bool training() const;
+  /// Lets the shown run's checkpoint classify a picture; a dialog shows the answer.
+  void tryImage(const QString& file);
+  /// Writes the shown run's checkpoint as a model file; deployRequested() follows if `deploy`.
+  void exportRun(const QString& file, bool deploy);
+  client::TrainingProcess& process() { return *m_process; }
+
+ Q_SIGNALS:
+  /// A model file is ready to be sent to an engine.
+  void deployRequested(const QString& file);
+  void logged(const QString& level, const QString& line);
+
+ protected:
+  void resizeEvent(QResizeEvent* event) override;
+
+ private:
+  enum Page { EmptyPage, FormPage, RunPage, ComparePage };
+
+  QWidget* buildRuns();
+  QWidget* buildEmpty();
+  QWidget* buildForm();
+  QWidget* buildAdvanced();
+  QWidget* buildRun();
+  QWidget* buildActions();
+  QWidget* buildViews();
+  QWidget* buildCompare();
+
+  void chooseFolder();
+  void chooseFiles();
+  void showForm();
+  void applyPreset();
+  void applyLength();
+  client::PresetInfo preset() const;
+  void describeNetwork();
+  void loadNetworks();
+  void loadPresets();
+  QString checkForm() const;
+  void startRun();
+  void resumeRun(int epochs);
+  void extendRun();
+  void placeCharts(int columns);
+  void chooseExport();
+  void chooseImage();
+
+  void onEvent(const QJsonObject& event);
+  void onEnded(const QString& problem);
+  void onSelection();
+  void showRuns(const QVector<client::RunRecord>& runs);
+  void refreshList();
+  void refreshRun();
+  void refreshCompare();
+  void refreshForm();
+  void refreshActions();
+  void appendLog(const QString& line);
+  client::RunRecord* find(const QString& folder);
+  const client::RunRecord* shown();
+
+  const QString m_runsFolder;
+  const QString m_program;
+  client::TrainingProcess* m_process;
+  QVector<client::RunRecord> m_runs;
+  QVector<client::NetworkInfo> m_networks;
+  QVector<client::PresetInfo> m_presets;
+  QString m_shown;     ///< folder of the run in view
+  QString m_shownLog;  ///< the same, once its log has been read
+  QString m_lastFolder;
+  QThreadPool m_pool;
+  bool m_listing = false;     ///< the list is being filled; its selection is not the user's
+  bool m_commanding = false;  ///< an export or a test of an image is under way
+  quint64 m_generation = 0;   ///< of reload()
+
+  MessageBar* m_message = nullptr;
+  Card* m_runsCard = nullptr;
+  QListWidget* m_list = nullptr;
+  QPushButton* m_new = nullptr;
+  QStackedWidget* m_pages = nullptr;
+
+  ElidedLabel* m_dataLabel = nullptr;
+  QStringList m_data;
+  QLineEdit* m_name = nullptr;
+  QComboBox* m_network = nullptr;
+  QLabel* m_networkText = nullptr;
+  QComboBox* m_preset = nullptr;
+  QLabel* m_presetText = nullptr;
+  QComboBox* m_length = nullptr;
+  QComboBox* m_activation = nullptr;
+  QToolButton* m_advancedToggle = nullptr;
+  QWidget* m_advanced = nullptr;
+  QSpinBox* m_epochs = nullptr;
+  QSpinBox* m_batch = nullptr;
+  QSpinBox* m_imageSize = nullptr;
+  QSpinBox* m_threads = nullptr;
+  QSpinBox* m_seed = nullptr;
+  QDoubleSpinBox* m_rate = nullptr;
+  QDoubleSpinBox* m_decay = nullptr;
+  QDoubleSpinBox* m_smoothing = nullptr;
+  QDoubleSpinBox* m_range = nullptr;
+  QComboBox* m_device = nullptr;
+  QComboBox* m_from = nullptr;
+  QComboBox* m_teacher = nullptr;
+  QCheckBox* m_classWeights = nullptr;
+  QLabel* m_formProblem = nullptr;
+  QPushButton* m_start = nullptr;
+
+  IconLabel* m_stateIcon = nullptr;
+  ElidedLabel* m_stateLine = nullptr;
+  ElidedLabel* m_detailLine = nullptr;
+  QProgressBar* m_progress = nullptr;
+  QPushButton* m_pause = nullptr;
+  QPushButton* m_stop = nullptr;
+  QPushButton* m_end = nullptr;
+  QPushButton* m_resume = nullptr;
+  QPushButton* m_extend = nullptr;
+  QPushButton* m_try = nullptr;
+  QPushButton* m_export = nullptr;
+  QPushButton* m_deploy = nullptr;
+  QHash<QPushButton*, QString> m_texts;  ///< of buttons that are icons alone in a narrow window
+  CounterTile* m_accuracy = nullptr;
+  CounterTile* m_best = nullptr;
+  CounterTile* m_loss = nullptr;
+  CounterTile* m_outside = nullptr;
+  CounterTile* m_lost = nullptr;
+  CounterTile* m_left = nullptr;
+  QButtonGroup* m_tabs = nullptr;
+  QStackedWidget* m_views = nullptr;
+  QGridLayout* m_curves = nullptr;
+  CurveChart* m_accuracyChart = nullptr;
+  CurveChart* m_lossChart = nullptr;
+  CurveChart* m_penaltyChart = nullptr;
+  CurveChart* m_outsideChart = nullptr;
+  ConfusionView* m_confusion = nullptr;
+  RangeView* m_ranges = nullptr;
+  QLabel* m_dataText = nullptr;
+  QTableWidget* m_classes = nullptr;
+  QPlainTextEdit* m_log = nullptr;
+
+  QTableWidget* m_compareTable = nullptr;
+  CurveChart* m_compareAccuracy = nullptr;
+  CurveChart* m_compareOutside = nullptr;
+};
+
+}  // namespace pillarbox::ui
