@@ -11,7 +11,7 @@
 
 namespace pillarbox {
 
-/// Overwrites memory in a way the compiler may not remove (OPENSSL_cleanse).
+/// Overwrites memory in a way the compiler may not remove (explicit_bzero).
 void secureZero(void* data, std::size_t bytes) noexcept;
 
 template <typename T>

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
+#include <mutex>
 #include <stdexcept>
 
 namespace pillarbox::he {
@@ -26,6 +27,13 @@ Basis Basis::prefix(std::size_t count) const {
   Basis result;
   result.m_degree = m_degree;
   result.m_ntts.assign(m_ntts.begin(), m_ntts.begin() + static_cast<std::ptrdiff_t>(count));
+  return result;
+}
+
+Basis Basis::single(std::size_t i) const {
+  Basis result;
+  result.m_degree = m_degree;
+  result.m_ntts.push_back(m_ntts.at(i));
   return result;
 }
 
@@ -62,33 +70,45 @@ bool Basis::operator==(const Basis& other) const {
 
 namespace {
 
-/// What a thread has released, newest last.
-struct PolyCache {
-  static constexpr std::size_t kMostBytes = std::size_t{8} << 20;
-  std::vector<std::pair<void*, std::size_t>> free;
+/// What has been released, by size, newest last. Threads come and go with the work; the memory
+/// stays.
+struct PolyPool {
+  static constexpr std::size_t kMostBytes = std::size_t{64} << 20;
+  struct Shelf {
+    std::size_t size = 0;
+    std::vector<void*> memory;
+  };
+  std::mutex mutex;
+  std::vector<Shelf> shelves;
   std::size_t bytes = 0;
-  ~PolyCache();
+
+  std::vector<void*>& of(std::size_t size) {
+    for (Shelf& shelf : shelves) {
+      if (shelf.size == size) return shelf.memory;
+    }
+    return shelves.emplace_back(Shelf{size, {}}).memory;
+  }
 };
 
 constexpr std::align_val_t kPolyAlignment{SecureAllocator<std::uint64_t>::kAlignment};
-thread_local bool t_polyCacheGone = false;  // of the thread's last moments
-thread_local PolyCache t_polyCache;
 
-PolyCache::~PolyCache() {
-  for (const auto& [memory, size] : free) ::operator delete(memory, kPolyAlignment);
-  t_polyCacheGone = true;
+/// Never destroyed: polynomials may be released while the process ends.
+PolyPool& polyPool() {
+  static auto* const kPool = new PolyPool;
+  return *kPool;
 }
 
 }  // namespace
 
 void* takePolyMemory(std::size_t bytes) {
-  if (!t_polyCacheGone) {
-    auto& free = t_polyCache.free;
-    for (std::size_t i = free.size(); i-- > 0;) {
-      if (free[i].second != bytes) continue;
-      void* memory = free[i].first;
-      free.erase(free.begin() + static_cast<std::ptrdiff_t>(i));
-      t_polyCache.bytes -= bytes;
+  PolyPool& pool = polyPool();
+  {
+    const std::lock_guard lock(pool.mutex);
+    std::vector<void*>& shelf = pool.of(bytes);
+    if (!shelf.empty()) {
+      void* memory = shelf.back();
+      shelf.pop_back();
+      pool.bytes -= bytes;
       return memory;
     }
   }
@@ -97,13 +117,15 @@ void* takePolyMemory(std::size_t bytes) {
 
 void releasePolyMemory(void* memory, std::size_t bytes) noexcept {
   secureZero(memory, bytes);
-  if (!t_polyCacheGone && t_polyCache.bytes + bytes <= PolyCache::kMostBytes) {
-    try {
-      t_polyCache.free.emplace_back(memory, bytes);
-      t_polyCache.bytes += bytes;
+  PolyPool& pool = polyPool();
+  try {
+    const std::lock_guard lock(pool.mutex);
+    if (pool.bytes + bytes <= PolyPool::kMostBytes) {
+      pool.of(bytes).push_back(memory);
+      pool.bytes += bytes;
       return;
-    } catch (const std::bad_alloc&) {  // then it is simply freed
     }
+  } catch (const std::bad_alloc&) {  // then it is simply freed
   }
   ::operator delete(memory, kPolyAlignment);
 }

@@ -41,6 +41,8 @@ class Basis {
   static Basis ofBits(PrimeSource& source, std::size_t degree, std::uint32_t bits);
   /// The first `count` primes.
   Basis prefix(std::size_t count) const;
+  /// Prime number i alone.
+  Basis single(std::size_t i) const;
   /// These primes, then those of `other`.
   Basis with(const Basis& other) const;
 
@@ -57,8 +59,9 @@ class Basis {
   std::vector<std::shared_ptr<const Ntt>> m_ntts;
 };
 
-/// Memory for polynomials: as SecureVector's, but each thread keeps some of what it releases
-/// (overwritten) for the next polynomial of the size. Fresh pages cost more than a transform.
+/// Memory for polynomials: as SecureVector's, but the process keeps up to 64 MiB of what is
+/// released (overwritten) for the next polynomial of the size. Fresh pages cost more than a
+/// transform.
 void* takePolyMemory(std::size_t bytes);
 void releasePolyMemory(void* memory, std::size_t bytes) noexcept;
 

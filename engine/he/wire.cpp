@@ -146,27 +146,29 @@ void pack(const Modulus& q, std::span<const std::uint64_t> residues, std::span<s
 }
 
 bool unpack(const Modulus& q, std::span<const std::byte> in, std::span<std::uint64_t> residues) {
-  const std::uint32_t bits = q.bits();
+  const std::size_t bits = q.bits();  // at most 50: a residue lies within 8 bytes
   const std::uint64_t mask = (std::uint64_t{1} << bits) - 1, value = q.value();
-  std::size_t at = 0;
-  U128 pending = 0;
-  std::uint32_t held = 0;
   std::uint64_t tooLarge = 0;
-  for (std::uint64_t& residue : residues) {
-    if (held < bits) {
-      std::uint64_t word = 0;
-      const std::size_t bytes = std::min<std::size_t>(8, in.size() - at);
-      std::memcpy(&word, in.data() + at, bytes);
-      at += bytes;
-      pending |= U128{word} << held;
-      held += static_cast<std::uint32_t>(8 * bytes);
-    }
-    residue = static_cast<std::uint64_t>(pending) & mask;
+  const auto take = [&](std::size_t i, std::uint64_t word) {
+    const std::uint64_t residue = word >> (i * bits % 8) & mask;
+    residues[i] = residue;
     tooLarge |= (value - 1 - residue) >> 63;
-    pending >>= bits;
-    held -= bits;
+  };
+  std::size_t i = 0;
+  for (; i < residues.size() && i * bits / 8 + 8 <= in.size(); ++i) {
+    std::uint64_t word;
+    std::memcpy(&word, in.data() + i * bits / 8, 8);
+    take(i, word);
   }
-  return tooLarge == 0 && pending == 0;
+  for (; i < residues.size(); ++i) {
+    std::uint64_t word = 0;
+    const std::size_t at = i * bits / 8;
+    std::memcpy(&word, in.data() + at, in.size() - at);
+    take(i, word);
+  }
+  const std::size_t fill = 8 * in.size() - residues.size() * bits;  // below 8
+  const bool filled = fill != 0 && static_cast<unsigned>(in.back()) >> (8 - fill) != 0;
+  return tooLarge == 0 && !filled;
 }
 
 std::size_t seededCiphertextBytes(const Parameters& parameters) {

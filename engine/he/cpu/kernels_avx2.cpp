@@ -1,8 +1,11 @@
 // AVX2 kernels: four lanes of doubles. A product a*b is held exactly as high = a*b rounded and
 // low = fma(a, b, -high); with c = round(high * (1/q)), r = (high - c*q) + low is exact, because it
 // is an integer below 2^52. The quotient is at most 1.7 q < 2^50.8 here and three roundings put c
-// off by at most 3 * 2^-53 * 2^50.8 < 0.7 beyond the half, so |r| < 1.2 q. Between the stages
-// values are signed and below 1.7 q; every stage reduces one operand to q / 2.
+// off by at most 3 * 2^-53 * 2^50.8 < 0.7 beyond the half, so |r| < 1.2 q. In general an operand of
+// B q gives |r| < (0.5 + 0.375 B) q. Between the stages values are signed. Every stage of an
+// inverse transform reduces one operand to q / 2, which keeps them below 1.7 q. A forward one does
+// so in the first of two stages at once: B becomes 1 + 0.375 B there and 1.375 times that plus 0.5
+// in the second, which stays below 3.9, and 3.9 q < 2^52.
 //
 // Primes below 2^47 leave room to reduce less. With an operand of B q the quotient is below B 2^47,
 // its rounding errors below 3 * 2^-53 * B 2^47 and |r| < (0.5 + B / 21) q. Forward, nothing is
@@ -47,6 +50,17 @@ PILLARBOX_AVX2 inline void storeReal(std::uint64_t* p, Real x) {
   _mm256_storeu_si256(reinterpret_cast<Words*>(p), _mm256_castpd_si256(x));
 }
 
+template <bool kWords>
+PILLARBOX_AVX2 inline Real loadAs(const std::uint64_t* p) {
+  if constexpr (kWords) return loadWords(p);
+  return loadReal(p);
+}
+
+/// What much is multiplied by: b, and b / q, so that the quotient does not wait for the product.
+struct Factor {
+  Real b, overQ;
+};
+
 struct Field {
   Real q, inverse;
   PILLARBOX_AVX2 explicit Field(const Modulus& m)
@@ -63,6 +77,13 @@ struct Field {
     const Real c = nearest(_mm256_mul_pd(high, inverse));
     return _mm256_add_pd(_mm256_fnmadd_pd(c, q, high), low);
   }
+  PILLARBOX_AVX2 Real multiply(Real a, const Factor& factor) const {
+    const Real high = _mm256_mul_pd(a, factor.b);
+    const Real low = _mm256_fmsub_pd(a, factor.b, high);
+    const Real c = nearest(_mm256_mul_pd(a, factor.overQ));
+    return _mm256_add_pd(_mm256_fnmadd_pd(c, q, high), low);
+  }
+  PILLARBOX_AVX2 Factor factor(Real b) const { return {b, _mm256_mul_pd(b, inverse)}; }
   /// x mod q, signed, at most (1/2 + tiny) q in magnitude.
   PILLARBOX_AVX2 Real reduce(Real x) const {
     return _mm256_fnmadd_pd(nearest(_mm256_mul_pd(x, inverse)), q, x);
@@ -80,15 +101,15 @@ struct Pair {
   Real x, y;
 };
 
-/// Operands below 1.7 q in magnitude give results below 0.5 q + 1.2 q; lazily, see above.
+/// Lazily, x is not reduced; see above for what that does to the results.
 template <bool kLazy>
-PILLARBOX_AVX2 inline Pair forwardButterfly(const Field& f, Real x, Real y, Real w) {
+PILLARBOX_AVX2 inline Pair forwardButterfly(const Field& f, Real x, Real y, const Factor& w) {
   if constexpr (!kLazy) x = f.reduce(x);
   y = f.multiply(y, w);
   return {_mm256_add_pd(x, y), _mm256_sub_pd(x, y)};
 }
 template <bool kReduce>
-PILLARBOX_AVX2 inline Pair inverseButterfly(const Field& f, Real x, Real y, Real w) {
+PILLARBOX_AVX2 inline Pair inverseButterfly(const Field& f, Real x, Real y, const Factor& w) {
   const Real sum = _mm256_add_pd(x, y);
   return {kReduce ? f.reduce(sum) : sum, f.multiply(_mm256_sub_pd(x, y), w)};
 }
@@ -108,35 +129,41 @@ PILLARBOX_AVX2 inline Real fourRoots(const std::uint64_t* p) {
       _mm256_permute4x64_epi64(_mm256_loadu_si256(reinterpret_cast<const Words*>(p)), 0xD8));
 }
 
+/// Two stages at once, of m groups and then of 2 m; the first ones find words in memory.
+template <bool kLazy, bool kWords>
+PILLARBOX_AVX2 inline void forwardPair(const Field& f, const NttTables& t, std::uint64_t* values,
+                                       std::size_t m, std::size_t gap) {
+  const std::size_t half = gap / 2;
+  for (std::size_t i = 0; i < m; ++i) {
+    const Factor w = f.factor(oneRoot(&t.roots[m + i]));
+    const Factor w0 = f.factor(oneRoot(&t.roots[2 * (m + i)]));
+    const Factor w1 = f.factor(oneRoot(&t.roots[2 * (m + i) + 1]));
+    std::uint64_t* at = values + 2 * i * gap;
+    for (std::size_t j = 0; j < half; j += 4, at += 4) {
+      const Pair a = forwardButterfly<kLazy>(f, loadAs<kWords>(at), loadAs<kWords>(at + gap), w);
+      const Pair b =
+          forwardButterfly<kLazy>(f, loadAs<kWords>(at + half), loadAs<kWords>(at + gap + half), w);
+      const Pair c = forwardButterfly<true>(f, a.x, b.x, w0);
+      const Pair d = forwardButterfly<true>(f, a.y, b.y, w1);
+      storeReal(at, c.x);
+      storeReal(at + half, c.y);
+      storeReal(at + gap, d.x);
+      storeReal(at + gap + half, d.y);
+    }
+  }
+}
+
 template <bool kLazy>
 PILLARBOX_AVX2 void forwardStages(const NttTables& t, std::uint64_t* values) {
   const Field f(t.modulus);
-  for (std::size_t j = 0; j < t.degree; j += 4) storeReal(values + j, loadWords(values + j));
-  std::size_t m = 1, gap = t.degree / 2;
-  for (; gap >= 8; m *= 4, gap /= 4) {  // two stages at once
-    const std::size_t half = gap / 2;
-    for (std::size_t i = 0; i < m; ++i) {
-      const Real w = oneRoot(&t.roots[m + i]);
-      const Real w0 = oneRoot(&t.roots[2 * (m + i)]), w1 = oneRoot(&t.roots[2 * (m + i) + 1]);
-      std::uint64_t* at = values + 2 * i * gap;
-      for (std::size_t j = 0; j < half; j += 4, at += 4) {
-        const Pair a = forwardButterfly<kLazy>(f, loadReal(at), loadReal(at + gap), w);
-        const Pair b =
-            forwardButterfly<kLazy>(f, loadReal(at + half), loadReal(at + gap + half), w);
-        const Pair c = forwardButterfly<kLazy>(f, a.x, b.x, w0);
-        const Pair d = forwardButterfly<kLazy>(f, a.y, b.y, w1);
-        storeReal(at, c.x);
-        storeReal(at + half, c.y);
-        storeReal(at + gap, d.x);
-        storeReal(at + gap + half, d.y);
-      }
-    }
-  }
+  std::size_t m = 4, gap = t.degree / 8;
+  forwardPair<kLazy, true>(f, t, values, 1, t.degree / 2);
+  for (; gap >= 8; m *= 4, gap /= 4) forwardPair<kLazy, false>(f, t, values, m, gap);
   if (gap == 4) {
     for (std::size_t i = 0; i < m; ++i) {
       std::uint64_t* at = values + 8 * i;
-      const Pair p =
-          forwardButterfly<kLazy>(f, loadReal(at), loadReal(at + 4), oneRoot(&t.roots[m + i]));
+      const Pair p = forwardButterfly<kLazy>(f, loadReal(at), loadReal(at + 4),
+                                             f.factor(oneRoot(&t.roots[m + i])));
       storeReal(at, p.x);
       storeReal(at + 4, p.y);
     }
@@ -146,11 +173,11 @@ PILLARBOX_AVX2 void forwardStages(const NttTables& t, std::uint64_t* values) {
     const Real a = loadReal(at), b = loadReal(at + 4);
     Pair p = forwardButterfly<kLazy>(f, _mm256_permute2f128_pd(a, b, 0x20),
                                      _mm256_permute2f128_pd(a, b, 0x31),
-                                     twoRoots(t.roots.data() + t.degree / 4 + 2 * block));
+                                     f.factor(twoRoots(t.roots.data() + t.degree / 4 + 2 * block)));
     const Real c = _mm256_permute2f128_pd(p.x, p.y, 0x20);
     const Real d = _mm256_permute2f128_pd(p.x, p.y, 0x31);
-    p = forwardButterfly<kLazy>(f, _mm256_unpacklo_pd(c, d), _mm256_unpackhi_pd(c, d),
-                                fourRoots(t.roots.data() + t.degree / 2 + 4 * block));
+    p = forwardButterfly<true>(f, _mm256_unpacklo_pd(c, d), _mm256_unpackhi_pd(c, d),
+                               f.factor(fourRoots(t.roots.data() + t.degree / 2 + 4 * block)));
     storeWords(at, f.canonical(_mm256_unpacklo_pd(p.x, p.y)));
     storeWords(at + 4, f.canonical(_mm256_unpackhi_pd(p.x, p.y)));
   }
@@ -170,21 +197,22 @@ PILLARBOX_AVX2 void inverseStages(const NttTables& t, std::uint64_t* values) {
   for (std::size_t block = 0; block < t.degree / 8; ++block) {
     std::uint64_t* at = values + 8 * block;
     const Real c = loadWords(at), d = loadWords(at + 4);
-    Pair p = inverseButterfly<!kLazy>(f, _mm256_unpacklo_pd(c, d), _mm256_unpackhi_pd(c, d),
-                                      fourRoots(t.inverseRoots.data() + t.degree / 2 + 4 * block));
+    Pair p = inverseButterfly<!kLazy>(
+        f, _mm256_unpacklo_pd(c, d), _mm256_unpackhi_pd(c, d),
+        f.factor(fourRoots(t.inverseRoots.data() + t.degree / 2 + 4 * block)));
     const Real a = _mm256_unpacklo_pd(p.x, p.y), b = _mm256_unpackhi_pd(p.x, p.y);
-    p = inverseButterfly<true>(f, _mm256_permute2f128_pd(a, b, 0x20),
-                               _mm256_permute2f128_pd(a, b, 0x31),
-                               twoRoots(t.inverseRoots.data() + t.degree / 4 + 2 * block));
+    p = inverseButterfly<true>(
+        f, _mm256_permute2f128_pd(a, b, 0x20), _mm256_permute2f128_pd(a, b, 0x31),
+        f.factor(twoRoots(t.inverseRoots.data() + t.degree / 4 + 2 * block)));
     storeReal(at, _mm256_permute2f128_pd(p.x, p.y, 0x20));
     storeReal(at + 4, _mm256_permute2f128_pd(p.x, p.y, 0x31));
   }
   std::size_t gap = 4, m = t.degree / 8;
   for (; m >= 2; gap *= 4, m /= 4) {  // two stages at once, gaps gap and 2 gap
     for (std::size_t i = 0; i < m / 2; ++i) {
-      const Real w0 = oneRoot(&t.inverseRoots[m + 2 * i]);
-      const Real w1 = oneRoot(&t.inverseRoots[m + 2 * i + 1]);
-      const Real w = oneRoot(&t.inverseRoots[m / 2 + i]);
+      const Factor w0 = f.factor(oneRoot(&t.inverseRoots[m + 2 * i]));
+      const Factor w1 = f.factor(oneRoot(&t.inverseRoots[m + 2 * i + 1]));
+      const Factor w = f.factor(oneRoot(&t.inverseRoots[m / 2 + i]));
       std::uint64_t* at = values + 4 * i * gap;
       for (std::size_t j = 0; j < gap; j += 4, at += 4) {
         const Pair a = inverseButterfly<!kLazy>(f, loadReal(at), loadReal(at + gap), w0);
@@ -199,17 +227,19 @@ PILLARBOX_AVX2 void inverseStages(const NttTables& t, std::uint64_t* values) {
       }
     }
   }
-  if (m == 1) {
-    const Real w = oneRoot(&t.inverseRoots[1]);
+  const Factor scale = f.factor(_mm256_set1_pd(static_cast<double>(t.inverseDegree)));
+  if (m == 1) {  // the last stage, and the division by n
+    const std::uint64_t root = t.modulus.multiply(t.inverseRoots[1], t.inverseDegree);
+    const Factor w = f.factor(_mm256_set1_pd(static_cast<double>(root)));
     for (std::size_t j = 0; j < gap; j += 4) {
-      const Pair p = inverseButterfly<true>(f, loadReal(values + j), loadReal(values + gap + j), w);
-      storeReal(values + j, p.x);
-      storeReal(values + gap + j, p.y);
+      const Real x = loadReal(values + j), y = loadReal(values + gap + j);
+      storeWords(values + j, f.canonical(f.multiply(_mm256_add_pd(x, y), scale)));
+      storeWords(values + gap + j, f.canonical(f.multiply(_mm256_sub_pd(x, y), w)));
     }
+    return;
   }
-  const Real w = _mm256_set1_pd(static_cast<double>(t.inverseDegree));
   for (std::size_t j = 0; j < t.degree; j += 4) {
-    storeWords(values + j, f.canonical(f.multiply(loadReal(values + j), w)));
+    storeWords(values + j, f.canonical(f.multiply(loadReal(values + j), scale)));
   }
 }
 
@@ -279,20 +309,22 @@ PILLARBOX_AVX2 void quotients(const std::uint64_t* const* a, const double* recip
 }
 
 /// Sums of products, four terms at a time: 0.5 q + 4 * 1.2 q is below 2^53. The sums in progress
-/// are doubles in the words of `out`. term(k, i) is product number k at i, signed.
-template <typename Term>
+/// are doubles in the words of `out`. factorsOf(k) is what multiplies at i for product number k.
+template <typename FactorsOf>
 PILLARBOX_AVX2 inline void sumTerms(const Field& f, std::size_t terms, std::uint64_t* out,
-                                    std::size_t count, const Term& term) {
+                                    std::size_t count, const FactorsOf& factorsOf) {
   constexpr std::size_t kBlock = 1024;
   for (std::size_t first = 0; first < count; first += kBlock) {
     const std::size_t end = first + kBlock < count ? first + kBlock : count;
     for (std::size_t k = 0; k < terms; k += 4) {
       const std::size_t more = terms - k;
+      const auto t0 = factorsOf(k), t1 = factorsOf(more > 1 ? k + 1 : k);
+      const auto t2 = factorsOf(more > 2 ? k + 2 : k), t3 = factorsOf(more > 3 ? k + 3 : k);
       for (std::size_t i = first; i < end; i += 4) {
-        Real sum = term(k, i);
-        if (more > 1) sum = _mm256_add_pd(sum, term(k + 1, i));
-        if (more > 2) sum = _mm256_add_pd(sum, term(k + 2, i));
-        if (more > 3) sum = _mm256_add_pd(sum, term(k + 3, i));
+        Real sum = t0.product(f, i);
+        if (more > 1) sum = _mm256_add_pd(sum, t1.product(f, i));
+        if (more > 2) sum = _mm256_add_pd(sum, t2.product(f, i));
+        if (more > 3) sum = _mm256_add_pd(sum, t3.product(f, i));
         if (k != 0) sum = _mm256_add_pd(sum, loadReal(out + i));
         if (more > 4) {
           storeReal(out + i, f.reduce(sum));
@@ -304,12 +336,27 @@ PILLARBOX_AVX2 inline void sumTerms(const Field& f, std::size_t terms, std::uint
   }
 }
 
+struct TwoVectors {
+  const std::uint64_t *a, *b;
+  PILLARBOX_AVX2 Real product(const Field& f, std::size_t i) const {
+    return f.multiply(loadWords(a + i), loadWords(b + i));
+  }
+};
+
+struct VectorAndScalar {
+  const std::uint64_t* a;
+  Factor scalar;
+  PILLARBOX_AVX2 Real product(const Field& f, std::size_t i) const {
+    return f.multiply(loadWords(a + i), scalar);
+  }
+};
+
 PILLARBOX_AVX2 void dot(const Modulus& q, const std::uint64_t* const* a,
                         const std::uint64_t* const* b, std::size_t terms, std::uint64_t* out,
                         std::size_t count) {
   const Field f(q);
-  sumTerms(f, terms, out, count, [&](std::size_t k, std::size_t i) PILLARBOX_AVX2 {
-    return f.multiply(loadWords(a[k] + i), loadWords(b[k] + i));
+  sumTerms(f, terms, out, count, [&](std::size_t k) PILLARBOX_AVX2 {
+    return TwoVectors{a[k], b[k]};
   });
 }
 
@@ -318,8 +365,8 @@ PILLARBOX_AVX2 void combine(const Modulus& q, const std::uint64_t* const* a,
                             const std::uint64_t* scalars, std::size_t terms, std::uint64_t* out,
                             std::size_t count) {
   const Field f(q);
-  sumTerms(f, terms, out, count, [&](std::size_t k, std::size_t i) PILLARBOX_AVX2 {
-    return f.multiply(loadWords(a[k] + i), oneRoot(&scalars[k]));
+  sumTerms(f, terms, out, count, [&](std::size_t k) PILLARBOX_AVX2 {
+    return VectorAndScalar{a[k], f.factor(oneRoot(&scalars[k]))};
   });
 }
 
