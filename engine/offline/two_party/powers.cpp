@@ -482,55 +482,56 @@ void PowersEngine::State::answerPart(Sampler& sampler, std::size_t part, std::ui
 
   // The factors: S_a is multiplied by E_b, S_b by E_a.
   struct Term {
-    const Poly* c0;
-    Poly c1, factor;
-    std::size_t sentT, limbs;
+    std::uint32_t sent;
+    Poly low, high;  // the factor, transformed: over t, over D
+    std::size_t limbs;
   };
   std::vector<Term> terms;
   for (std::size_t side = 0; side < (a == b ? 1 : 2); ++side) {
     const std::uint32_t sent = side == 0 ? a : b, own = side == 0 ? b : a;
     const std::uint32_t ownBits = own == 1 ? 64 : scheme.ringBits - (a == b ? 1 : 0);
-    Poly factor(basis);
-    fillSlots(answer.t, powers[own - 1], ownBits, {}, factor);
     Poly low(answer.t);
-    std::copy_n(factor.words().begin(), low.words().size(), low.words().begin());
-    he::inverse(answer.t, low);
-    Poly high = answer.lift.apply(low);
+    fillSlots(answer.t, powers[own - 1], ownBits, {}, low);
+    Poly coefficients = low;
+    he::inverse(answer.t, coefficients);
+    Poly high = answer.lift.apply(coefficients);
     he::forward(answer.d, high);
-    std::copy_n(high.words().begin(), high.words().size(), factor.limb(tCount));
-    he::scale(basis, factor, answer.ratio[side]);
-    const Basis& sentBasis = tables.sent[sent];
-    terms.push_back({&received[sent].c0[part],
-                     he::expandUniform(sentBasis, received[sent].seed, streamOf(part, sent)),
-                     std::move(factor), sizes.sentT[sent], tCount + sizes.sentD[sent]});
+    if (sizes.sentD[sent] < answer.d.count()) {
+      he::scale(answer.t, low, answer.ratio[side]);
+      he::scale(answer.d, high, std::span(answer.ratio[side]).subspan(tCount));
+    }
+    terms.push_back({sent, std::move(low), std::move(high), tCount + sizes.sentD[sent]});
   }
 
-  // u for the encryption of zero, and its key; then the products.
-  Poly u = sampler.ternary(basis);
-  he::forward(basis, u);
-  Poly c0(basis), c1(basis);
+  // Prime by prime: the encryption of zero, the products, D·m (zero modulo D's primes).
+  Poly u = sampler.ternary(basis), c0(basis), c1(basis);
   for (std::size_t i = 0; i < basis.count(); ++i) {
     const Modulus& q = basis.modulus(i);
+    basis.ntt(i).forward(u.limb(i));
     std::array<const std::uint64_t*, 3> left{u.limb(i)}, right0, right1;
     right0[0] = publicKey.b.limb(limbIn(i, tables.t.count()));
     right1[0] = publicKey.a.limb(limbIn(i, tables.t.count()));
+    std::array<Poly, 2> expanded;
     std::size_t count = 1;
     for (const Term& term : terms) {
-      if (i >= term.limbs) continue;  // a multiple of this prime
-      left[count] = term.factor.limb(i);
-      right0[count] = term.c0->limb(limbIn(i, term.sentT));
-      right1[count++] = term.c1.limb(limbIn(i, term.sentT));
+      if (i >= term.limbs) continue;  // the factor is a multiple of this prime
+      const Received& from = received[term.sent];
+      const std::size_t limb = limbIn(i, sizes.sentT[term.sent]);
+      Poly& c1Limb = expanded[count - 1] = he::expandUniform(
+          tables.single[limbIn(i, tables.t.count())], from.seed, streamOf(part, term.sent) + limb);
+      left[count] = i < tCount ? term.low.limb(i) : term.high.limb(i - tCount);
+      right0[count] = from.c0[part].limb(limb);
+      right1[count++] = c1Limb.limb(0);
     }
     he::kernels().dot(q, left.data(), right0.data(), count, c0.limb(i), n);
     he::kernels().dot(q, left.data(), right1.data(), count, c1.limb(i), n);
+    if (i < tCount) {
+      masks.residues(q, answer.dModT[i], u.limb(i));
+      he::kernels().add(q, c0.limb(i), u.limb(i), c0.limb(i), n);
+    }
+    basis.ntt(i).inverse(c0.limb(i));
+    basis.ntt(i).inverse(c1.limb(i));
   }
-  // D·m, which is zero modulo D's primes.
-  for (std::size_t i = 0; i < tCount; ++i) {
-    masks.residues(basis.modulus(i), answer.dModT[i], u.limb(i));
-    he::kernels().add(basis.modulus(i), c0.limb(i), u.limb(i), c0.limb(i), n);
-  }
-  he::inverse(basis, c0);
-  he::inverse(basis, c1);
   he::addTo(basis, c0, sampler.flooding(basis, answer.floodingBits));
   he::addTo(basis, c1, sampler.error(basis));
 

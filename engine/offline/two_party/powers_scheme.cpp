@@ -283,6 +283,7 @@ PowersPlan::Scheme::Scheme(const Sizes& sizes) : Sizes(sizes) {
     table.t = primesOf(part.tBits);
     table.d = primesOf(part.dBits);
     table.all = table.t.with(table.d);
+    for (std::size_t i = 0; i < table.all.count(); ++i) table.single.push_back(table.all.single(i));
     for (std::uint32_t k = 1; k <= degree; ++k) {
       if (part.sentT[k] == 0) continue;
       const Basis t = table.t.prefix(part.sentT[k]), d = table.d.prefix(part.sentD[k]);

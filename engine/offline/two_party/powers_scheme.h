@@ -116,6 +116,7 @@ struct AnswerTables {
 
 struct PartTables {
   he::Basis t, d, all;
+  std::vector<he::Basis> single;  // the primes of `all`, one by one
   ByPower<std::optional<AnswerTables>> answer;
   ByPower<he::Basis> sent;
   ByPower<std::vector<std::uint64_t>> sentDModT;  // D_k mod each prime of t: encodes S_k
