@@ -21,6 +21,7 @@ enum class NodeKind : std::uint8_t {
   AveragePool,  ///< divides by the whole window, zeros outside included
   Add,          ///< two or more inputs of one shape
   Polynomial,   ///< an activation, element by element
+  Relu,         ///< only in networks that are yet to be trained (readForTraining)
 };
 
 /// One layer. Value 0 is the image; node i computes value i + 1.

@@ -322,8 +322,10 @@ std::vector<std::int64_t> evenDegree(std::vector<std::int64_t> c) {
 
 class Importer {
  public:
-  Importer(const onnx::ModelProto& file, const std::optional<StatedPolynomial>& stated)
-      : m_file(file), m_stated(stated) {}
+  /// `training`: the network may have ReLUs.
+  Importer(const onnx::ModelProto& file, const std::optional<StatedPolynomial>& stated,
+           bool training = false)
+      : m_file(file), m_stated(stated), m_training(training) {}
 
   Result<FloatGraph> run() {
     const onnx::GraphProto& graph = m_file.graph();
@@ -726,6 +728,15 @@ class Importer {
       PILLARBOX_TRY(onlyAttributes(at, {}));
       PILLARBOX_ASSIGN(const Symbol x, symbolInput(at, 0));
       return symbolic(at, x, product(x.coefficients, {-1.0}));
+    }
+    if (op == "Relu" && m_training) {
+      PILLARBOX_TRY(onlyAttributes(at, {}));
+      PILLARBOX_ASSIGN(const Symbol x, valueInput(at, 0));
+      FloatNode node;
+      node.kind = NodeKind::Relu;
+      node.inputs = {x.base};
+      node.in = node.out = m_graph.shape(x.base);
+      return finish(at, std::move(node), x.flat);
     }
     static const std::map<std::string, const char*> kAdvice = {
         {"Relu", "activations"},     {"LeakyRelu", "activations"}, {"PRelu", "activations"},
@@ -1152,6 +1163,7 @@ class Importer {
 
   const onnx::ModelProto& m_file;
   const std::optional<StatedPolynomial>& m_stated;
+  bool m_training;
   std::map<std::pair<std::string, std::string>, const onnx::FunctionProto*> m_functions;
   std::vector<std::unique_ptr<onnx::NodeProto>> m_boundNodes;
   FloatGraph m_graph;
@@ -1321,7 +1333,7 @@ Status checkVersions(const onnx::ModelProto& file, const Metadata& metadata) {
   return {};
 }
 
-Result<LoadedModel> interpret(std::span<const std::byte> bytes) {
+Result<onnx::ModelProto> parse(std::span<const std::byte> bytes) {
   if (bytes.size() > kMaxModelFileBytes) {
     return fault(ErrorCode::Exhausted,
                  "The file is larger than " + std::to_string(kMaxModelFileBytes >> 20) + " MiB.");
@@ -1339,6 +1351,11 @@ Result<LoadedModel> interpret(std::span<const std::byte> bytes) {
   if (!file.ParseFromArray(bytes.data(), static_cast<int>(bytes.size()))) {
     return formatError("This is not an ONNX file, or it is truncated or damaged.");
   }
+  return file;
+}
+
+Result<LoadedModel> interpret(std::span<const std::byte> bytes) {
+  PILLARBOX_ASSIGN(const onnx::ModelProto file, parse(bytes));
   PILLARBOX_ASSIGN(const Metadata metadata, Metadata::read(file));
   PILLARBOX_TRY(checkVersions(file, metadata));
 
@@ -1444,15 +1461,24 @@ class Descriptor {
   int m_fd;
 };
 
-}  // namespace
-
-Result<LoadedModel> loadOnnx(std::span<const std::byte> bytes, const std::string& origin) {
-  Result<LoadedModel> result = interpret(bytes);
-  if (!result.ok()) return Error{result.error().code, origin + ": " + result.error().message};
+Result<TrainableGraph> interpretForTraining(std::span<const std::byte> bytes) {
+  PILLARBOX_ASSIGN(const onnx::ModelProto file, parse(bytes));
+  PILLARBOX_ASSIGN(const Metadata metadata, Metadata::read(file));
+  TrainableGraph result;
+  if (metadata.has("pillarbox.labels")) {
+    PILLARBOX_ASSIGN(result.labels, readLabels(metadata));
+  }
+  if (metadata.has("pillarbox.mean") && metadata.has("pillarbox.std")) {
+    PILLARBOX_ASSIGN(result.mean, metadata.floats("pillarbox.mean"));
+    PILLARBOX_ASSIGN(result.std, metadata.floats("pillarbox.std"));
+  }
+  const std::optional<StatedPolynomial> none;
+  PILLARBOX_ASSIGN(result.graph, Importer(file, none, true).run());
   return result;
 }
 
-Result<LoadedModel> loadOnnx(const std::filesystem::path& path) {
+// Reads a whole regular file of at most kMaxModelFileBytes.
+Result<std::vector<std::byte>> readModelFile(const std::filesystem::path& path) {
   const std::string origin = path.string();
   const auto systemError = [&](ErrorCode code, int number) {
     return Error{code, "Cannot read " + origin + ": " + std::strerror(number) + "."};
@@ -1482,7 +1508,28 @@ Result<LoadedModel> loadOnnx(const std::filesystem::path& path) {
     done += static_cast<std::size_t>(count);
   }
   bytes.resize(done);
-  return loadOnnx(bytes, origin);
+  return bytes;
+}
+
+}  // namespace
+
+Result<LoadedModel> loadOnnx(std::span<const std::byte> bytes, const std::string& origin) {
+  Result<LoadedModel> result = interpret(bytes);
+  if (!result.ok()) return Error{result.error().code, origin + ": " + result.error().message};
+  return result;
+}
+
+Result<LoadedModel> loadOnnx(const std::filesystem::path& path) {
+  PILLARBOX_ASSIGN(const std::vector<std::byte> bytes, readModelFile(path));
+  return loadOnnx(bytes, path.string());
+}
+
+Result<TrainableGraph> readForTraining(const std::filesystem::path& path) {
+  PILLARBOX_ASSIGN(const std::vector<std::byte> bytes, readModelFile(path));
+  Result<TrainableGraph> result = interpretForTraining(bytes);
+  if (!result.ok())
+    return Error{result.error().code, path.string() + ": " + result.error().message};
+  return result;
 }
 
 }  // namespace pillarbox::models

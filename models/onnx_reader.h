@@ -9,6 +9,7 @@
 #include <filesystem>
 #include <span>
 #include <string>
+#include <vector>
 
 #include "models/loaded_model.h"
 
@@ -29,5 +30,15 @@ Result<LoadedModel> loadOnnx(const std::filesystem::path& path);
 
 /// The same from memory; `origin` (a file's name) begins every message.
 Result<LoadedModel> loadOnnx(std::span<const std::byte> bytes, const std::string& origin);
+
+/// A network that is to be trained on, not evaluated privately yet: the same operators and Relu,
+/// and no metadata needed, as PyTorch exports it. What metadata there is is given.
+struct TrainableGraph {
+  FloatGraph graph;
+  std::vector<std::string> labels;  ///< empty: not in the file
+  std::vector<float> mean, std;     ///< the same
+};
+/// Errors: as loadOnnx.
+Result<TrainableGraph> readForTraining(const std::filesystem::path& path);
 
 }  // namespace pillarbox::models

@@ -311,6 +311,10 @@ std::vector<double> evaluateFloat(const FloatGraph& graph, std::span<const float
           for (std::size_t k = 0; k < out.size(); ++k) out[k] += term[k];
         }
         break;
+      case NodeKind::Relu:
+        out = in;
+        for (double& v : out) v = std::max(v, 0.0);
+        break;
       case NodeKind::Polynomial: {
         const std::vector<std::int64_t>& c = node.polynomial.coefficients;
         const double unit = std::ldexp(1.0, -static_cast<int>(node.polynomial.fractionBits));

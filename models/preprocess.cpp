@@ -86,14 +86,7 @@ std::vector<double> scaleAndCrop(const RgbImage& image, std::uint32_t width, std
   return result;
 }
 
-}  // namespace
-
-Result<std::vector<float>> preprocess(const RgbImage& image, const PublicModel& model) {
-  return preprocess(image, model.input, model.mean, model.std);
-}
-
-Result<std::vector<float>> preprocess(const RgbImage& image, const Shape& input,
-                                      std::span<const float> mean, std::span<const float> std) {
+Status check(const RgbImage& image) {
   if (image.pixels == nullptr || image.width == 0 || image.height == 0) {
     return Error{ErrorCode::InvalidArgument, "The picture is empty."};
   }
@@ -101,6 +94,32 @@ Result<std::vector<float>> preprocess(const RgbImage& image, const Shape& input,
       image.stride < std::size_t{image.width} * kColours) {
     return Error{ErrorCode::InvalidArgument, "The picture's size makes no sense."};
   }
+  return {};
+}
+
+}  // namespace
+
+Result<std::vector<std::uint8_t>> resizeToCover(const RgbImage& image, std::uint32_t width,
+                                                std::uint32_t height) {
+  PILLARBOX_TRY(check(image));
+  if (width == 0 || height == 0 || width > kMaxSide || height > kMaxSide) {
+    return Error{ErrorCode::InvalidArgument, "The size to scale to makes no sense."};
+  }
+  const std::vector<double> pixels = scaleAndCrop(image, width, height);
+  std::vector<std::uint8_t> bytes(pixels.size());
+  std::transform(pixels.begin(), pixels.end(), bytes.begin(), [](double v) {
+    return static_cast<std::uint8_t>(std::clamp(std::lround(v), 0L, 255L));
+  });
+  return bytes;
+}
+
+Result<std::vector<float>> preprocess(const RgbImage& image, const PublicModel& model) {
+  return preprocess(image, model.input, model.mean, model.std);
+}
+
+Result<std::vector<float>> preprocess(const RgbImage& image, const Shape& input,
+                                      std::span<const float> mean, std::span<const float> std) {
+  PILLARBOX_TRY(check(image));
   if (input.channels != 1 && input.channels != kColours) {
     return Error{ErrorCode::Unsupported,
                  "The model takes " + std::to_string(input.channels) +

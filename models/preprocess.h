@@ -41,4 +41,10 @@ Result<std::vector<float>> preprocess(const RgbImage& image, const PublicModel& 
 Result<std::vector<float>> preprocess(const RgbImage& image, const Shape& input,
                                       std::span<const float> mean, std::span<const float> std);
 
+/// The picture scaled and cropped as above to width x height, as bytes again (rounded to the
+/// nearest): red, green, blue, rows from the top. For training sets, which keep bytes.
+/// Errors: InvalidArgument.
+Result<std::vector<std::uint8_t>> resizeToCover(const RgbImage& image, std::uint32_t width,
+                                                std::uint32_t height);
+
 }  // namespace pillarbox::models

@@ -151,6 +151,7 @@ class StageBuilder {
       case NodeKind::Add:
         return visitAdd(node, context);
       case NodeKind::Polynomial:
+      case NodeKind::Relu:
         break;  // numbered in m_activationOf
     }
     throw std::logic_error("activation without a number");
@@ -407,6 +408,7 @@ class StageBuilder {
           }
           break;
         case NodeKind::Polynomial:
+        case NodeKind::Relu:
           break;
       }
     }

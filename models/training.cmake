@@ -1,6 +1,8 @@
 # Training: the only part that links LibTorch. Skipped, visibly, where a library is missing.
 set(CMAKE_FIND_PACKAGE_TARGETS_GLOBAL ON)  # the tests, in another folder, link them too
 find_package(Torch QUIET)
+find_package(CURL QUIET)
+find_package(ZLIB QUIET)
 unset(CMAKE_FIND_PACKAGE_TARGETS_GLOBAL)
 # By hand: the CMake files of Debian's libzip name programs of another package.
 find_path(ZIP_INCLUDE_DIR zip.h)
@@ -13,7 +15,7 @@ find_library(JEMALLOC_LIBRARY jemalloc)
 set(missing "")
 foreach(pair "Torch_FOUND=LibTorch" "ZIP_INCLUDE_DIR=libzip" "ZIP_LIBRARY=libzip"
         "TURBOJPEG_INCLUDE_DIR=libturbojpeg" "TURBOJPEG_LIBRARY=libturbojpeg"
-        "CLI11_FOUND=CLI11" "STB_INCLUDE_DIR=stb")
+        "CLI11_FOUND=CLI11" "STB_INCLUDE_DIR=stb" "CURL_FOUND=libcurl" "ZLIB_FOUND=zlib")
   string(REPLACE "=" ";" pair "${pair}")
   list(GET pair 0 variable)
   list(GET pair 1 name)
@@ -30,6 +32,8 @@ endif()
 
 # Readers of training images. Without LibTorch's decoder baggage: libjpeg-turbo and stb only.
 add_library(pillarbox_training STATIC
+  data/download.cpp
+  data/download.h
   data/image_set.cpp
   data/image_set.h
   data/readers.cpp
@@ -44,10 +48,16 @@ add_library(pillarbox_training STATIC
   training/config.h
   training/export.cpp
   training/export.h
+  training/group.cpp
+  training/group.h
+  training/model_report.cpp
+  training/model_report.h
   training/network.cpp
   training/network.h
   training/objective.cpp
   training/objective.h
+  training/onnx_import.cpp
+  training/onnx_import.h
   training/onnx_writer.cpp
   training/onnx_writer.h
   training/run_folder.cpp
@@ -57,7 +67,7 @@ add_library(pillarbox_training STATIC
 )
 target_link_libraries(pillarbox_training
   PUBLIC pillarbox_architectures pillarbox_models pillarbox_onnx pillarbox_fit torch nlohmann_json::nlohmann_json
-  PRIVATE onnx_proto protobuf::libprotobuf ${TURBOJPEG_LIBRARY} ${ZIP_LIBRARY})
+  PRIVATE pillarbox_oracle OpenSSL::Crypto CURL::libcurl ZLIB::ZLIB onnx_proto protobuf::libprotobuf ${TURBOJPEG_LIBRARY} ${ZIP_LIBRARY})
 target_include_directories(pillarbox_training SYSTEM PRIVATE
   ${TURBOJPEG_INCLUDE_DIR} ${ZIP_INCLUDE_DIR} ${STB_INCLUDE_DIR})
 # The activation's loops rely on the vectoriser; errno and the sign of NaN mean nothing to them.

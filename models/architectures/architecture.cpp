@@ -133,6 +133,17 @@ void cifarResnet(Architecture& a, int width, const std::vector<int>& depths) {
   residualStages(a, b, b.activation(stem, "stem_act"), width, depths, false);
 }
 
+void resnet9(Architecture& a) {
+  Builder b(a);
+  int x = b.block(0, "1", 64, 3);
+  x = b.averagePool(b.block(x, "2", 128, 3), "pool2", 2, 2);
+  x = b.sum(b.block(b.block(x, "3", 128, 3), "4", 128, 3), x, "add4");
+  x = b.averagePool(b.block(x, "5", 256, 3), "pool5", 2, 2);
+  x = b.averagePool(b.block(x, "6", 512, 3), "pool6", 2, 2);
+  x = b.sum(b.block(b.block(x, "7", 512, 3), "8", 512, 3), x, "add8");
+  b.linear(b.flatten(b.globalPool(x)), "fc", a.classes);
+}
+
 void resnet50(Architecture& a) {
   Builder b(a);
   int x = b.batchNorm(b.convolution(0, "stem_conv", 64, 7, 2), "stem_bn");
@@ -147,6 +158,7 @@ const std::vector<ArchitectureInfo>& architectureList() {
       {"pillar7", "7 round trips; wide where the image is small; the shipped network", 32, 4, 4.8},
       {"minionn", "MiniONN with batch norm and average pooling", 32, 4, 4.4},
       {"vgg16", "VGG-16 with average pooling and a 512-wide classifier", 32, 32, 4.8},
+      {"resnet9", "9 round trips: shallow and wide, half the waiting of ResNet-18", 32, 8, 4.8},
       {"resnet18", "ResNet-18 for small images", 32, 8, 4.8},
       {"resnet32", "ResNet-32 for small images", 32, 4, 4.0},
       {"resnet110", "ResNet-110 for small images", 32, 4, 4.8},
@@ -186,6 +198,8 @@ Result<Architecture> makeArchitecture(const std::string& name, int classes,
     minionn(a);
   } else if (name == "vgg16") {
     vgg16(a);
+  } else if (name == "resnet9") {
+    resnet9(a);
   } else if (name == "resnet18") {
     cifarResnet(a, 64, {2, 2, 2, 2});
   } else if (name == "resnet32") {

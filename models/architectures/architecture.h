@@ -3,12 +3,17 @@
 // An architecture is data: the module that trains it, the export to ONNX and the counts below all
 // walk the same list. Shapes and sizes follow PILLAR's networks (with batch norm before every
 // activation and average instead of maximum pooling, so that everything between two activations is
-// linear and costs one round trip), plus one of our own:
+// linear and costs one round trip), plus two that wait less:
 //
 //   pillar7    six 3x3 convolutions (32, 64 | 96, 96 | 128, 128), two average poolings, a global
 //   one,
 //              one fully connected layer: 7 round trips, 163,840 activations, 0.4 M parameters.
 //              MiniONN's cost, but widening where the image shrinks.
+//   resnet9    shallow and wide, for links with long round trips: eight 3x3 convolutions (64, 128 |
+//              128, 128, 256 | 512 | 512, 512; two pairs with a shortcut around them), three
+//              average poolings, a global one, one fully connected layer: 9 round trips where
+//              ResNet-18 has 18, 376,832 activations, 6.6 M parameters. The structure is that of
+//              David Page's ResNet-9, with averages for maxima.
 #pragma once
 
 #include <cstdint>

@@ -1,5 +1,6 @@
 #include "models/data/image_set.h"
 
+#include <algorithm>
 #include <cmath>
 #include <numeric>
 #include <stdexcept>
@@ -48,6 +49,22 @@ void copyImage(const std::uint8_t* pixels, int size, int dx, int dy, bool flip, 
       }
     }
   }
+}
+
+// How an image is cropped and mirrored in an epoch.
+struct Placement {
+  int dx = 0, dy = 0;
+  bool flip = false;
+};
+
+Placement placementOf(std::uint32_t index, const Augmentation& augmentation, std::uint64_t seed,
+                      int epoch) {
+  const std::uint64_t own = mix(mix(seed + 1) ^ index);
+  const std::uint64_t now = mix(own ^ (static_cast<std::uint64_t>(epoch + 1) << 32));
+  const int p = augmentation.cropPadding;
+  const auto span = static_cast<std::uint32_t>(2 * p + 1);
+  return {static_cast<int>(below(now, span)) - p, static_cast<int>(below(mix(now), span)) - p,
+          augmentation.flip && ((own ^ static_cast<unsigned>(epoch)) & 1U) != 0};
 }
 
 Batch emptyBatch(std::size_t count, std::uint32_t size) {
@@ -103,23 +120,59 @@ Batch gatherAugmented(const ImageSet& images, std::span<const std::uint32_t> ind
   Batch batch = emptyBatch(indices.size(), images.size);
   float* out = batch.images.data_ptr<float>();
   auto* labels = batch.labels.data_ptr<std::int64_t>();
-  at::parallel_for(
-      0, static_cast<std::int64_t>(indices.size()), 16, [&](std::int64_t begin, std::int64_t end) {
-        for (std::int64_t i = begin; i < end; ++i) {
-          const std::uint32_t index = indices[static_cast<std::size_t>(i)];
-          const std::uint64_t own = mix(mix(seed + 1) ^ index);
-          const std::uint64_t now = mix(own ^ (static_cast<std::uint64_t>(epoch + 1) << 32));
-          const int p = augmentation.cropPadding;
-          const auto span = static_cast<std::uint32_t>(2 * p + 1);
-          const int dx = static_cast<int>(below(now, span)) - p;
-          const int dy = static_cast<int>(below(mix(now), span)) - p;
-          const bool flip = augmentation.flip && ((own ^ static_cast<unsigned>(epoch)) & 1U) != 0;
-          copyImage(images.image(index).data(), size, dx, dy, flip, table,
-                    out + static_cast<std::size_t>(i) * images.bytesPerImage());
-          labels[i] = images.labels[index];
-        }
-      });
+  at::parallel_for(0, static_cast<std::int64_t>(indices.size()), 16,
+                   [&](std::int64_t begin, std::int64_t end) {
+                     for (std::int64_t i = begin; i < end; ++i) {
+                       const std::uint32_t index = indices[static_cast<std::size_t>(i)];
+                       const Placement at = placementOf(index, augmentation, seed, epoch);
+                       copyImage(images.image(index).data(), size, at.dx, at.dy, at.flip, table,
+                                 out + static_cast<std::size_t>(i) * images.bytesPerImage());
+                       labels[i] = images.labels[index];
+                     }
+                   });
   return batch;
+}
+
+DeviceImages toDevice(const ImageSet& images, const torch::Device& device) {
+  const auto n = static_cast<std::int64_t>(images.count());
+  const torch::Tensor pixels = torch::empty({n, images.size, images.size, 3}, torch::kByte);
+  std::copy(images.pixels.begin(), images.pixels.end(), pixels.data_ptr<std::uint8_t>());
+  const torch::Tensor labels = torch::empty({n}, torch::kLong);
+  std::copy(images.labels.begin(), images.labels.end(), labels.data_ptr<std::int64_t>());
+  return {pixels.to(device), labels.to(device)};
+}
+
+Batch gatherAugmented(const DeviceImages& images, std::span<const std::uint32_t> indices,
+                      const Normalisation& normalisation, const Augmentation& augmentation,
+                      std::uint64_t seed, int epoch) {
+  const std::int64_t size = images.pixels.size(1);
+  std::vector<std::int64_t> which, dx, dy, flips;
+  for (const std::uint32_t index : indices) {
+    const Placement at = placementOf(index, augmentation, seed, epoch);
+    which.push_back(index);
+    dx.push_back(at.dx);
+    dy.push_back(at.dy);
+    flips.push_back(at.flip ? 1 : 0);
+  }
+  const torch::Device device = images.pixels.device();
+  const auto column = [&](const std::vector<std::int64_t>& values) {
+    return torch::tensor(values, torch::kLong).to(device).view({-1, 1});
+  };
+  const torch::Tensor side = torch::arange(size, torch::kLong).to(device).view({1, -1});
+  const torch::Tensor rows = side + column(dy);  // [n, size], where each row comes from
+  const torch::Tensor columns = torch::where(column(flips) > 0, size - 1 - side, side) + column(dx);
+  const auto within = [&](const torch::Tensor& at) { return (at >= 0).logical_and(at < size); };
+  const torch::Tensor picked =
+      images.pixels.index({column(which).unsqueeze(2), rows.clamp(0, size - 1).unsqueeze(2),
+                           columns.clamp(0, size - 1).unsqueeze(1)});
+  const auto channels = [&](const std::array<float, 3>& values) {
+    return torch::tensor(std::vector<float>(values.begin(), values.end())).to(device);
+  };
+  torch::Tensor out =
+      (picked.to(torch::kFloat) / 255 - channels(normalisation.mean)) / channels(normalisation.std);
+  const torch::Tensor inside = within(rows).unsqueeze(2).logical_and(within(columns).unsqueeze(1));
+  out = out * inside.unsqueeze(3);
+  return {out.permute({0, 3, 1, 2}).contiguous(), images.labels.index({column(which).view({-1})})};
 }
 
 Batch gather(const ImageSet& images, std::size_t first, std::size_t count,

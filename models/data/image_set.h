@@ -45,6 +45,7 @@ struct Dataset {
   ImageSet train;
   ImageSet test;
   std::vector<SkippedFile> skipped;
+  bool splitMade = false;  ///< there was no test split; a fifth of every class was set aside
 };
 
 /// Per channel, for pixels scaled to 0..1.
@@ -73,6 +74,19 @@ std::vector<std::uint32_t> shuffledOrder(std::size_t count, std::uint64_t seed, 
 
 /// Gathers and augments the images with the given indices.
 Batch gatherAugmented(const ImageSet& images, std::span<const std::uint32_t> indices,
+                      const Normalisation& normalisation, const Augmentation& augmentation,
+                      std::uint64_t seed, int epoch);
+
+/// A set's pixels on a GPU (or wherever `device` is): what fits there need not
+/// travel with every batch, and is augmented where it lies.
+struct DeviceImages {
+  torch::Tensor pixels;  ///< [n, size, size, 3] uint8
+  torch::Tensor labels;  ///< [n] int64
+};
+DeviceImages toDevice(const ImageSet& images, const torch::Device& device);
+
+/// The same batch as the one above makes, on the device of the pixels.
+Batch gatherAugmented(const DeviceImages& images, std::span<const std::uint32_t> indices,
                       const Normalisation& normalisation, const Augmentation& augmentation,
                       std::uint64_t seed, int epoch);
 

@@ -1,17 +1,26 @@
 #include "models/data/readers.h"
 
+#include <unistd.h>
+
 #include <algorithm>
 #include <atomic>
+#include <cstdio>
+#include <cstdlib>
 #include <cstring>
 #include <fstream>
 #include <map>
 #include <memory>
+#include <mutex>
 #include <optional>
 #include <set>
 #include <thread>
+#include <utility>
 
+#include <nlohmann/json.hpp>
 #include <turbojpeg.h>
 #include <zip.h>
+
+#include "models/preprocess.h"
 
 #define STB_IMAGE_STATIC
 #define STB_IMAGE_IMPLEMENTATION
@@ -89,25 +98,19 @@ Result<DecodedImage> decodeOther(std::span<const std::byte> bytes) {
 
 enum class Split { Train, Test };
 
-// One file of a folder or zip, still encoded.
+// One file of a folder or zip, not read yet.
 struct Entry {
   std::string path;  // as shown to people
-  Split split;
+  std::string name;  // within its source, without what all names have in common
+  Split split = Split::Train;
   std::string className;
-  std::vector<std::byte> bytes;
+  std::size_t source = 0;   // which of the paths
+  std::uint64_t index = 0;  // in a zip
+  std::uint64_t size = 0;
+  std::int64_t time = 0;
 };
 
-// Which split and class a path names; false if it is not split/class/file.
-bool classify(const std::string& path, std::string_view root, Split& split, std::string& name) {
-  std::string_view rest = path;
-  if (!root.empty()) {
-    if (!rest.starts_with(root)) return false;
-    rest.remove_prefix(root.size());
-  }
-  const auto first = rest.find('/');
-  const auto second = first == std::string_view::npos ? first : rest.find('/', first + 1);
-  if (second == std::string_view::npos || second + 1 == rest.size()) return false;
-  const std::string_view folder = rest.substr(0, first);
+bool isSplit(std::string_view folder, Split& split) {
   if (folder == "train") {
     split = Split::Train;
   } else if (folder == "test" || folder == "val" || folder == "valid") {
@@ -115,64 +118,114 @@ bool classify(const std::string& path, std::string_view root, Split& split, std:
   } else {
     return false;
   }
-  name = rest.substr(first + 1, second - first - 1);
-  return !name.empty() && rest.find('/', second + 1) == std::string_view::npos;
+  return true;
 }
 
-// "photos/" when every path begins so and none is itself split/class/file.
-std::string commonRoot(const std::vector<std::string>& paths) {
+std::vector<std::string_view> partsOf(std::string_view path) {
+  std::vector<std::string_view> parts;
+  for (std::size_t from = 0; from <= path.size();) {
+    const std::size_t to = std::min(path.find('/', from), path.size());
+    parts.push_back(path.substr(from, to - from));
+    from = to + 1;
+  }
+  return parts;
+}
+
+// Hidden files, and what archivers of other systems add.
+bool isImage(std::string_view path) {
+  for (const std::string_view part : partsOf(path)) {
+    if (part.empty() || part.front() == '.' || part == "__MACOSX") return false;
+  }
+  return true;
+}
+
+// The folder, if there is one, that all files lie in besides those of their split and class:
+// "photos/" in photos/cats/1.jpg, also where there is a photos/README beside.
+std::string commonRoot(const std::vector<std::string>& names) {
   std::string root;
-  for (const std::string& path : paths) {
-    const auto slash = path.find('/');
-    if (slash == std::string::npos) continue;
-    const std::string first = path.substr(0, slash + 1);
-    if (first == "train/" || first == "test/" || first == "val/" || first == "valid/") return "";
+  bool deep = false;
+  for (const std::string& name : names) {
+    const auto parts = partsOf(name);
+    if (parts.size() < 2) continue;
+    Split split{};
+    if (isSplit(parts[0], split)) return "";
+    const std::string first = std::string(parts[0]) + "/";
     if (root.empty()) root = first;
     if (root != first) return "";
+    deep = deep || parts.size() > 2;
   }
-  return root;
+  return deep ? root : "";
 }
 
-Status readZip(const fs::path& path, const ReadOptions& options, std::vector<Entry>& entries,
-               std::vector<SkippedFile>& skipped) {
-  int code = 0;
-  const std::unique_ptr<zip_t, void (*)(zip_t*)> archive(zip_open(path.c_str(), ZIP_RDONLY, &code),
-                                                         [](zip_t* z) { zip_discard(z); });
-  if (!archive) {
-    zip_error_t error;
-    zip_error_init_with_code(&error, code);
-    const std::string reason = zip_error_strerror(&error);
-    zip_error_fini(&error);
-    return Error{ErrorCode::Format, "Cannot read " + path.string() + ": " + reason + "."};
+// Adds the files among `names` that lie in class folders. Which layout it is, split/class/file or
+// class/file, is one decision for the whole source.
+void addEntries(const std::vector<std::string>& names, std::size_t source,
+                const std::function<Entry(std::size_t)>& describe, std::vector<Entry>& entries) {
+  std::vector<std::string> images;
+  for (const auto& name : names) {
+    if (isImage(name)) images.push_back(name);
   }
+  const std::string root = commonRoot(images);
+  const auto partsBelow = [&](const std::string& name) {
+    return partsOf(std::string_view(name).substr(name.starts_with(root) ? root.size() : 0));
+  };
+  bool splits = false;
+  Split split{};
+  for (const auto& name : images) {
+    const auto parts = partsBelow(name);
+    splits = splits || (parts.size() == 3 && isSplit(parts[0], split));
+  }
+  for (std::size_t i = 0; i < names.size(); ++i) {
+    if (!isImage(names[i])) continue;
+    const auto parts = partsBelow(names[i]);
+    if (parts.size() != (splits ? 3U : 2U)) continue;
+    split = Split::Train;
+    if (splits && !isSplit(parts[0], split)) continue;
+    Entry entry = describe(i);
+    entry.source = source;
+    entry.split = split;
+    entry.className = parts[parts.size() - 2];
+    entry.name = std::string(parts[parts.size() - 2]) + "/" + std::string(parts.back());
+    entries.push_back(std::move(entry));
+  }
+}
+
+using Archive = std::unique_ptr<zip_t, void (*)(zip_t*)>;
+
+Result<Archive> openZip(const fs::path& path) {
+  int code = 0;
+  Archive archive(zip_open(path.c_str(), ZIP_RDONLY, &code), [](zip_t* z) { zip_discard(z); });
+  if (archive) return archive;
+  zip_error_t error;
+  zip_error_init_with_code(&error, code);
+  const std::string reason = zip_error_strerror(&error);
+  zip_error_fini(&error);
+  return Error{ErrorCode::Format, "Cannot read " + path.string() + ": " + reason + "."};
+}
+
+Status listZip(const fs::path& path, std::size_t source, std::vector<Entry>& entries) {
+  PILLARBOX_ASSIGN(const Archive archive, openZip(path));
+  std::error_code error;
+  const auto time = fs::last_write_time(path, error).time_since_epoch().count();
   const zip_int64_t count = zip_get_num_entries(archive.get(), 0);
   std::vector<std::string> names;
   for (zip_int64_t i = 0; i < count; ++i) {
     const char* name = zip_get_name(archive.get(), static_cast<zip_uint64_t>(i), 0);
     names.emplace_back(name ? name : "");
   }
-  const std::string root = commonRoot(names);
-  for (std::size_t i = 0; i < names.size(); ++i) {
-    if (names[i].empty() || names[i].back() == '/') continue;
+  const auto describe = [&](std::size_t i) {
     Entry entry;
     entry.path = path.filename().string() + ":" + names[i];
-    if (!classify(names[i], root, entry.split, entry.className)) continue;
-    if (entry.split == Split::Train && !options.trainToo) continue;
+    entry.index = i;
+    entry.time = static_cast<std::int64_t>(time);
     zip_stat_t stat;
-    if (zip_stat_index(archive.get(), i, 0, &stat) != 0 || stat.size > kMaxFileBytes) {
-      skipped.push_back({entry.path, "larger than 256 MB or without a size"});
-      continue;
-    }
-    const std::unique_ptr<zip_file_t, int (*)(zip_file_t*)> file(
-        zip_fopen_index(archive.get(), i, 0), zip_fclose);
-    entry.bytes.resize(stat.size);
-    if (!file || zip_fread(file.get(), entry.bytes.data(), stat.size) !=
-                     static_cast<zip_int64_t>(stat.size)) {
-      skipped.push_back({entry.path, "damaged in the archive"});
-      continue;
-    }
-    entries.push_back(std::move(entry));
-  }
+    zip_stat_init(&stat);
+    const bool known =
+        zip_stat_index(archive.get(), i, 0, &stat) == 0 && (stat.valid & ZIP_STAT_SIZE) != 0;
+    entry.size = known ? stat.size : kMaxFileBytes + 1;
+    return entry;
+  };
+  addEntries(names, source, describe, entries);
   return {};
 }
 
@@ -188,56 +241,133 @@ Result<std::vector<std::byte>> readFile(const fs::path& path) {
   return bytes;
 }
 
-Status readFolder(const fs::path& path, const ReadOptions& options, std::vector<Entry>& entries,
-                  std::vector<SkippedFile>& skipped) {
+Status listFolder(const fs::path& path, std::size_t source, std::vector<Entry>& entries) {
   std::vector<std::string> names;
   std::error_code error;
   for (fs::recursive_directory_iterator it(path, error), end; !error && it != end;
        it.increment(error)) {
-    if (it->is_regular_file(error)) names.push_back(it->path().lexically_relative(path).string());
+    std::error_code ignored;
+    if (it->is_regular_file(ignored)) names.push_back(it->path().lexically_relative(path).string());
   }
   if (error) {
     return Error{ErrorCode::Io, "Cannot list " + path.string() + ": " + error.message() + "."};
   }
   std::sort(names.begin(), names.end());
-  const std::string root = commonRoot(names);
-  for (const std::string& name : names) {
+  const auto describe = [&](std::size_t i) {
     Entry entry;
-    entry.path = (path / name).string();
-    if (!classify(name, root, entry.split, entry.className)) continue;
-    if (entry.split == Split::Train && !options.trainToo) continue;
-    auto bytes = readFile(path / name);
-    if (!bytes.ok()) {
-      skipped.push_back({entry.path, bytes.error().message});
-      continue;
-    }
-    entry.bytes = std::move(bytes).value();
-    entries.push_back(std::move(entry));
-  }
+    entry.path = (path / names[i]).string();
+    std::error_code ignored;
+    entry.size = fs::file_size(entry.path, ignored);
+    entry.time = static_cast<std::int64_t>(
+        fs::last_write_time(entry.path, ignored).time_since_epoch().count());
+    return entry;
+  };
+  addEntries(names, source, describe, entries);
   return {};
 }
 
+// FNV-1a: stable everywhere, for choosing and naming, not against anybody.
+std::uint64_t hashOf(std::string_view text) {
+  std::uint64_t hash = 0xcbf29ce484222325U;
+  for (const char c : text) hash = (hash ^ static_cast<unsigned char>(c)) * 0x100000001b3U;
+  return hash ^ (hash >> 29);
+}
+
+// Makes a test split where there is none. True if it did.
+bool makeSplit(std::vector<Entry>& entries) {
+  for (const Entry& entry : entries) {
+    if (entry.split == Split::Test) return false;
+  }
+  std::map<std::string, std::vector<Entry*>> classes;
+  for (Entry& entry : entries) classes[entry.className].push_back(&entry);
+  for (auto& [name, members] : classes) {
+    std::sort(members.begin(), members.end(), [](const Entry* a, const Entry* b) {
+      const auto x = hashOf(a->name), y = hashOf(b->name);
+      return x != y ? x < y : a->path < b->path;
+    });
+    const std::size_t count = members.size() < 2 ? 0 : std::max<std::size_t>(1, members.size() / 5);
+    for (std::size_t i = 0; i < count; ++i) members[i]->split = Split::Test;
+  }
+  return true;
+}
+
+// Reads and decodes one file; archives are opened once a thread.
+class Decoder {
+ public:
+  Decoder(const std::vector<fs::path>& paths, const ReadOptions& options)
+      : m_paths(paths), m_options(options) {}
+
+  Result<std::vector<std::uint8_t>> decode(const Entry& entry) {
+    if (entry.size > kMaxFileBytes) {
+      return Error{ErrorCode::Exhausted, "larger than 256 MB or without a size"};
+    }
+    std::error_code error;
+    const bool folder = fs::is_directory(m_paths[entry.source], error);
+    auto bytes = folder ? readFile(entry.path) : fromZip(entry);
+    if (!bytes.ok()) return bytes.error();
+    auto image = decodeImage(*bytes);
+    if (!image.ok()) return image.error();
+    if (image->width == m_options.size && image->height == m_options.size) {
+      return std::move(image->pixels);
+    }
+    if (!m_options.resize) {
+      return Error{ErrorCode::Format, std::to_string(image->width) + "x" +
+                                          std::to_string(image->height) + " pixels instead of " +
+                                          std::to_string(m_options.size) + "x" +
+                                          std::to_string(m_options.size)};
+    }
+    return models::resizeToCover(
+        {image->pixels.data(), image->width, image->height, std::size_t{3} * image->width},
+        m_options.size, m_options.size);
+  }
+
+ private:
+  Result<std::vector<std::byte>> fromZip(const Entry& entry) {
+    auto found = m_archives.find(entry.source);
+    if (found == m_archives.end()) {
+      PILLARBOX_ASSIGN(Archive archive, openZip(m_paths[entry.source]));
+      found = m_archives.emplace(entry.source, std::move(archive)).first;
+    }
+    const std::unique_ptr<zip_file_t, int (*)(zip_file_t*)> file(
+        zip_fopen_index(found->second.get(), entry.index, 0), zip_fclose);
+    std::vector<std::byte> bytes(entry.size);
+    if (!file || zip_fread(file.get(), bytes.data(), bytes.size()) !=
+                     static_cast<zip_int64_t>(bytes.size())) {
+      return Error{ErrorCode::Format, "damaged in the archive"};
+    }
+    return bytes;
+  }
+
+  const std::vector<fs::path>& m_paths;
+  const ReadOptions& m_options;
+  std::map<std::size_t, Archive> m_archives;
+};
+
 // Decodes on all cores; the result's order is that of the entries.
-void decodeAll(const std::vector<Entry>& entries, const ReadOptions& options, Dataset& dataset) {
+void decodeAll(const std::vector<fs::path>& paths, const std::vector<Entry>& entries,
+               const ReadOptions& options, Dataset& dataset) {
   std::vector<std::vector<std::uint8_t>> pixels(entries.size());
   std::vector<std::string> reasons(entries.size());
   std::atomic<std::size_t> next{0};
+  std::mutex mutex;
+  std::size_t done = 0;
   const auto work = [&] {
     constexpr std::size_t kChunk = 64;
+    Decoder decoder(paths, options);
     for (std::size_t from = next.fetch_add(kChunk); from < entries.size();
          from = next.fetch_add(kChunk)) {
-      for (std::size_t i = from; i < std::min(from + kChunk, entries.size()); ++i) {
-        auto image = decodeImage(entries[i].bytes);
-        if (!image.ok()) {
-          reasons[i] = image.error().message;
-        } else if (image->width != options.size || image->height != options.size) {
-          reasons[i] = std::to_string(image->width) + "x" + std::to_string(image->height) +
-                       " pixels instead of " + std::to_string(options.size) + "x" +
-                       std::to_string(options.size);
+      const std::size_t to = std::min(from + kChunk, entries.size());
+      for (std::size_t i = from; i < to; ++i) {
+        auto image = decoder.decode(entries[i]);
+        if (image.ok()) {
+          pixels[i] = std::move(image).value();
         } else {
-          pixels[i] = std::move(image->pixels);
+          reasons[i] = image.error().message;
         }
       }
+      const std::lock_guard lock(mutex);
+      done += to - from;
+      if (options.progress) options.progress(done, entries.size());
     }
   };
   std::vector<std::jthread> threads;
@@ -260,6 +390,110 @@ void decodeAll(const std::vector<Entry>& entries, const ReadOptions& options, Da
     set.labels.push_back(numbers.at(entries[i].className));
     pixels[i] = {};
   }
+}
+
+// A cache file: a line with the version, a line of JSON, then the training and the test set's
+// pixels and labels.
+constexpr const char* kCacheVersion = "pillarbox images 1";
+constexpr std::size_t kCachedSets = 6;  // the newest are kept
+
+std::string cacheName(const std::vector<Entry>& entries, const ReadOptions& options) {
+  std::uint64_t sums[2] = {hashOf("a"), hashOf("b")};
+  const auto add = [&](const std::string& text) {
+    sums[0] = hashOf(std::to_string(sums[0]) + text);
+    sums[1] = hashOf(text + std::to_string(sums[1]));
+  };
+  add(std::to_string(options.size) + (options.trainToo ? " both" : " test") +
+      (options.resize ? " resized" : ""));
+  for (const Entry& e : entries) {
+    add(e.path + "|" + std::to_string(e.size) + "|" + std::to_string(e.time) + "|" +
+        std::to_string(static_cast<int>(e.split)));
+  }
+  char name[48];
+  std::snprintf(name, sizeof name, "%016llx%016llx.images",
+                static_cast<unsigned long long>(sums[0]), static_cast<unsigned long long>(sums[1]));
+  return name;
+}
+
+bool readCache(const fs::path& file, const ReadOptions& options, Dataset& dataset) {
+  std::ifstream in(file, std::ios::binary);
+  std::string version, header;
+  if (!std::getline(in, version) || version != kCacheVersion || !std::getline(in, header)) {
+    return false;
+  }
+  const auto facts = nlohmann::json::parse(header, nullptr, false);
+  if (facts.is_discarded()) return false;
+  Dataset read;
+  try {
+    facts.at("classes").get_to(read.classes);
+    for (const auto& item : facts.at("skipped")) read.skipped.push_back({item.at(0), item.at(1)});
+    std::uint64_t expected = 0;
+    for (ImageSet* set : {&read.train, &read.test}) {
+      set->size = options.size;
+      const auto count = facts.at(set == &read.train ? "train" : "test").get<std::uint64_t>();
+      if (count > (std::uint64_t{1} << 32)) return false;
+      expected += count * (set->bytesPerImage() + 2);
+    }
+    std::error_code error;
+    const std::uint64_t offset = static_cast<std::uint64_t>(in.tellg());
+    if (fs::file_size(file, error) != offset + expected || error) return false;
+    for (ImageSet* set : {&read.train, &read.test}) {
+      const auto count = facts.at(set == &read.train ? "train" : "test").get<std::size_t>();
+      set->pixels.resize(count * set->bytesPerImage());
+      set->labels.resize(count);
+      in.read(reinterpret_cast<char*>(set->pixels.data()),
+              static_cast<std::streamsize>(set->pixels.size()));
+      in.read(reinterpret_cast<char*>(set->labels.data()), static_cast<std::streamsize>(2 * count));
+      for (const auto label : set->labels) {
+        if (label >= read.classes.size()) return false;
+      }
+    }
+  } catch (const std::exception&) {
+    return false;
+  }
+  if (!in) return false;
+  std::error_code error;
+  fs::last_write_time(file, fs::file_time_type::clock::now(), error);  // used now
+  read.splitMade = dataset.splitMade;
+  dataset = std::move(read);
+  return true;
+}
+
+// Failing to write a cache is no error: the next run decodes again.
+void writeCache(const fs::path& file, const Dataset& dataset) {
+  std::error_code error;
+  fs::create_directories(file.parent_path(), error);
+  nlohmann::json skipped = nlohmann::json::array();
+  for (const auto& one : dataset.skipped) skipped.push_back({one.path, one.reason});
+  const nlohmann::json facts = {{"classes", dataset.classes},
+                                {"skipped", skipped},
+                                {"train", dataset.train.count()},
+                                {"test", dataset.test.count()}};
+  const fs::path temporary = file.string() + "." + std::to_string(::getpid());
+  {
+    std::ofstream out(temporary, std::ios::binary | std::ios::trunc);
+    out << kCacheVersion << "\n"
+        << facts.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace) << "\n";
+    for (const ImageSet* set : {&dataset.train, &dataset.test}) {
+      out.write(reinterpret_cast<const char*>(set->pixels.data()),
+                static_cast<std::streamsize>(set->pixels.size()));
+      out.write(reinterpret_cast<const char*>(set->labels.data()),
+                static_cast<std::streamsize>(2 * set->labels.size()));
+    }
+    if (!out.flush()) error = std::make_error_code(std::errc::io_error);
+  }
+  if (!error) fs::rename(temporary, file, error);
+  if (error) fs::remove(temporary, error);
+  std::vector<std::pair<fs::file_time_type, fs::path>> sets;
+  for (fs::directory_iterator it(file.parent_path(), error), end; !error && it != end;
+       it.increment(error)) {
+    std::error_code ignored;
+    if (it->path().extension() == ".images") {
+      sets.emplace_back(it->last_write_time(ignored), it->path());
+    }
+  }
+  std::sort(sets.rbegin(), sets.rend());
+  for (std::size_t i = kCachedSets; i < sets.size(); ++i) fs::remove(sets[i].second, error);
 }
 
 struct CifarLayout {
@@ -365,7 +599,8 @@ Result<Dataset> readDataset(const std::vector<fs::path>& paths, const ReadOption
   dataset.train.size = dataset.test.size = options.size;
   std::vector<Entry> entries;
   bool cifar = false;
-  for (const fs::path& path : paths) {
+  for (std::size_t i = 0; i < paths.size(); ++i) {
+    const fs::path& path = paths[i];
     std::error_code error;
     if (fs::is_directory(path, error)) {
       if (const auto layout = cifarLayout(path)) {
@@ -375,10 +610,10 @@ Result<Dataset> readDataset(const std::vector<fs::path>& paths, const ReadOption
         cifar = true;
         PILLARBOX_TRY(readCifar(path, *layout, options, dataset));
       } else {
-        PILLARBOX_TRY(readFolder(path, options, entries, dataset.skipped));
+        PILLARBOX_TRY(listFolder(path, i, entries));
       }
     } else if (fs::is_regular_file(path, error)) {
-      PILLARBOX_TRY(readZip(path, options, entries, dataset.skipped));
+      PILLARBOX_TRY(listZip(path, i, entries));
     } else {
       return Error{ErrorCode::NotFound, "There is no folder or zip file " + path.string() + "."};
     }
@@ -392,14 +627,24 @@ Result<Dataset> readDataset(const std::vector<fs::path>& paths, const ReadOption
     for (const Entry& entry : entries) names.insert(entry.className);
     if (names.size() > 65535) return Error{ErrorCode::Exhausted, "There are over 65535 classes."};
     dataset.classes.assign(names.begin(), names.end());
-    decodeAll(entries, options, dataset);
+    dataset.splitMade = makeSplit(entries) && !entries.empty();
+    if (!options.trainToo) {
+      std::erase_if(entries, [](const Entry& entry) { return entry.split == Split::Train; });
+    }
+    const fs::path cached = options.cacheFolder.empty()
+                                ? fs::path()
+                                : options.cacheFolder / cacheName(entries, options);
+    if (cached.empty() || !readCache(cached, options, dataset)) {
+      decodeAll(paths, entries, options, dataset);
+      if (!cached.empty()) writeCache(cached, dataset);
+    }
   }
   if (dataset.test.count() == 0 || (options.trainToo && dataset.train.count() == 0)) {
     std::string message = "No usable ";
     message += dataset.test.count() == 0 ? "test" : "training";
     message +=
         " images: expected a CIFAR binary folder, or a folder or zip with "
-        "train/<class>/<file> and test/<class>/<file>";
+        "<class>/<file>, or train/<class>/<file> and test/<class>/<file>";
     if (!dataset.skipped.empty()) {
       message += "; " + std::to_string(dataset.skipped.size()) +
                  " files were skipped, the first (" + dataset.skipped.front().path +
@@ -408,6 +653,16 @@ Result<Dataset> readDataset(const std::vector<fs::path>& paths, const ReadOption
     return Error{ErrorCode::Format, message + "."};
   }
   return dataset;
+}
+
+fs::path defaultImageCache() {
+  if (const char* folder = std::getenv("XDG_CACHE_HOME"); folder && *folder) {
+    return fs::path(folder) / "pillarbox" / "images";
+  }
+  if (const char* home = std::getenv("HOME"); home && *home) {
+    return fs::path(home) / ".cache" / "pillarbox" / "images";
+  }
+  return {};
 }
 
 }  // namespace pillarbox::data

@@ -440,12 +440,15 @@ void ActivationStatistics::add(const ActivationStatistics& other) {
 
 ActivationOutput polyReluReference(const torch::Tensor& x, const ActivationSettings& settings) {
   constantsOf(settings);
-  const torch::Tensor inside = settings.clip ? torch::clamp(x, -settings.range, settings.range) : x;
-  torch::Tensor y = torch::full_like(x, settings.coefficients.back());
+  const bool narrow = x.scalar_type() == torch::kBFloat16 || x.scalar_type() == torch::kHalf;
+  const torch::Tensor wide = narrow ? x.to(torch::kFloat) : x;
+  const torch::Tensor inside =
+      settings.clip ? torch::clamp(wide, -settings.range, settings.range) : wide;
+  torch::Tensor y = torch::full_like(wide, settings.coefficients.back());
   for (auto c = settings.coefficients.rbegin() + 1; c != settings.coefficients.rend(); ++c) {
     y = y * inside + *c;
   }
-  return {y, referencePenalty(x, settings)};
+  return {y.to(x.scalar_type()), referencePenalty(x, settings)};
 }
 
 ActivationStatistics measure(const torch::Tensor& input, double range) {

@@ -36,11 +36,13 @@ const std::vector<PresetInfo>& presetList() {
       {"trainable", "every layer learns its own coefficients, at 16 bits"},
       {"quadratic", "degree 2: terms normalised separately, learned, at 16 bits"},
       {"smartpaf",
-       "conversion of a trained ReLU network (--from): fitted to each layer's inputs, replaced "
+       "conversion of a trained ReLU network (--from): fitted to each layer's "
+       "inputs, replaced "
        "layer "
        "by layer, coefficients and weights in turns, scaled inputs"},
       {"convert",
-       "short conversion of a trained ReLU network (--from): fitted to each layer's inputs, "
+       "short conversion of a trained ReLU network (--from): fitted "
+       "to each layer's inputs, "
        "learned "
        "coefficients, all layers at once"},
       {"precise", "degree 6 at 20 bits (fitted unless --polynomial is given)"}};
@@ -83,6 +85,7 @@ Status applyPreset(TrainingConfig& c, const std::string& name) {
 json toJson(const TrainingConfig& c) {
   return {{"data", c.data},
           {"network", c.network},
+          {"architecture", c.architecture},
           {"activation", c.activation == ActivationKind::Relu ? "relu" : "polynomial"},
           {"image_size", c.imageSize},
           {"epochs", c.epochs},
@@ -120,6 +123,7 @@ json toJson(const TrainingConfig& c) {
           {"seed", c.seed},
           {"threads", c.threads},
           {"device", c.device},
+          {"mixed_precision", c.mixedPrecision},
           {"checkpoint_minutes", c.checkpointMinutes},
           {"precision_bits", c.precisionBits}};
 }
@@ -163,6 +167,8 @@ Result<TrainingConfig> configFromJson(const json& j) {
     const auto getNew = [&](const char* key, auto& value) {
       if (j.contains(key)) j.at(key).get_to(value);
     };
+    if (j.contains("architecture")) c.architecture = j.at("architecture");
+    getNew("mixed_precision", c.mixedPrecision);
     getNew("teacher", c.teacher);
     getNew("teacher_weight", c.teacherWeight);
     getNew("teacher_temperature", c.teacherTemperature);
@@ -232,7 +238,8 @@ Status validate(const TrainingConfig& c) {
                           c.mixing.cutmix <= 100,
                       "mixup and cutmix must be 0 to 100"));
   PILLARBOX_TRY(check(c.coefficientRate >= 0 && c.coefficientRate <= 10,
-                      "the coefficients' learning rate must be 0 to 10 times that of the weights"));
+                      "the coefficients' learning rate must be 0 to 10 times "
+                      "that of the weights"));
   PILLARBOX_TRY(check(c.scaleEpochs >= 0 && c.progressiveEpochs >= 0,
                       "epochs of scaling and of replacement must not be negative"));
   PILLARBOX_TRY(check(c.progressiveEpochs < c.epochs,
@@ -244,8 +251,11 @@ Status validate(const TrainingConfig& c) {
   PILLARBOX_TRY(check(!c.alternate || c.trainableCoefficients,
                       "training in turns needs trainable coefficients"));
   PILLARBOX_TRY(check(c.threads >= 0 && c.threads <= 1024, "threads must be 0 to 1024"));
-  PILLARBOX_TRY(check(c.device == "auto" || c.device == "cpu" || c.device == "cuda",
-                      "the device must be auto, cpu or cuda"));
+  const bool numbered = c.device.starts_with("cuda:") && c.device.size() > 5 &&
+                        c.device.size() < 9 &&
+                        c.device.find_first_not_of("0123456789", 5) == std::string::npos;
+  PILLARBOX_TRY(check(c.device == "auto" || c.device == "cpu" || c.device == "cuda" || numbered,
+                      "the device must be auto, cpu, cuda or cuda:N"));
   PILLARBOX_TRY(check(c.checkpointMinutes > 0, "the minutes between checkpoints must be above 0"));
   PILLARBOX_TRY(
       check(c.precisionBits >= 4 && c.precisionBits <= 24, "precision bits must be 4 to 24"));

@@ -20,6 +20,7 @@ namespace pillarbox::training {
 struct TrainingConfig {
   std::vector<std::string> data;  ///< absolute paths, see models/data/readers.h
   std::string network = "pillar7";
+  nlohmann::json architecture;  ///< of the network "imported" (toJson(Architecture)); else null
   ActivationKind activation = ActivationKind::Polynomial;
   std::uint32_t imageSize = 32;
 
@@ -40,7 +41,7 @@ struct TrainingConfig {
   double penaltyRange = 4.8;
   pillar::PenaltyStrength penalty;
   bool penaltyWarmup = true;  ///< weaker in the first four epochs
-  std::string from;           ///< run or checkpoint whose averaged weights to start with, or empty
+  std::string from;           ///< run, checkpoint or ONNX file with the first weights, or empty
 
   // Closing the gap to ReLU: see models/pillar/activation_layer.h, objective.h and trainer.h.
   std::string teacher;         ///< run or checkpoint to imitate, or empty
@@ -58,7 +59,8 @@ struct TrainingConfig {
 
   std::uint64_t seed = 1;
   int threads = 0;               ///< 0: one a core
-  std::string device = "auto";   ///< auto, cpu or cuda
+  std::string device = "auto";   ///< auto, cpu, cuda or cuda:N
+  bool mixedPrecision = true;    ///< on a GPU: convolutions and products in bf16
   double checkpointMinutes = 3;  ///< a checkpoint at least this often, and after every epoch
   int precisionBits = 12;        ///< f of the exported model
 

@@ -8,6 +8,7 @@
 
 #include "models/onnx_reader.h"
 #include "models/training/config.h"
+#include "models/training/model_report.h"
 #include "models/training/trainer.h"
 
 namespace pillarbox::training {
@@ -29,8 +30,9 @@ json trainingFacts(const TrainingConfig& config, const DataFacts& data, const Tr
   }
   facts["from"] = std::filesystem::path(config.from).filename().string();
   facts["teacher"] = std::filesystem::path(config.teacher).filename().string();
-  for (const char* key : {"polynomial", "fraction_bits", "range", "threads", "device",
-                          "checkpoint_minutes", "precision_bits"}) {
+  for (const char* key :
+       {"polynomial", "fraction_bits", "range", "threads", "device", "checkpoint_minutes",
+        "precision_bits", "architecture", "mixed_precision"}) {
     facts.erase(key);
   }
   facts["epochs_done"] = state.epoch;
@@ -55,7 +57,8 @@ json trainingFacts(const TrainingConfig& config, const DataFacts& data, const Tr
 Result<std::string> exportNetwork(const Network& network, const ModelFacts& facts) {
   if (network->kind() != ActivationKind::Polynomial) {
     return Error{ErrorCode::Unsupported,
-                 "Only networks with polynomial activations can be exported; this one uses ReLU."};
+                 "Only networks with polynomial activations can be exported; "
+                 "this one uses ReLU."};
   }
   std::map<std::string, LayerWeights> weights;
   for (const auto& [name, folded] : network->foldBatchNorms()) {
@@ -71,7 +74,8 @@ Result<std::string> exportNetwork(const Network& network, const ModelFacts& fact
 }
 
 Result<models::LoadedModel> exportRun(const RunFolder& run, const std::string& checkpoint,
-                                      const std::filesystem::path& out) {
+                                      const std::filesystem::path& out,
+                                      const ReportOptions& report) {
   const TrainingConfig& config = run.config();
   PILLARBOX_ASSIGN(const DataFacts data, run.loadData());
   PILLARBOX_ASSIGN(Network network, makeNetwork(config, static_cast<int>(data.classes.size())));
@@ -89,8 +93,18 @@ Result<models::LoadedModel> exportRun(const RunFolder& run, const std::string& c
   facts.fractionBits = config.fractionBits;
   facts.range = config.range;
   facts.training = trainingFacts(config, data, parts.state, average);
+  const auto origin = out.string();
+  PILLARBOX_ASSIGN(const std::string plain, exportNetwork(average, facts));
+  FixedPointAccuracy fixed;
+  {
+    PILLARBOX_ASSIGN(const auto model, models::loadOnnx(std::as_bytes(std::span(plain)), origin));
+    if (report.test && report.images > 0) {
+      fixed = fixedPointAccuracy(model, *report.test, data.normalisation, report.images);
+    }
+    facts.training["report"] = modelReport(model, parts.state.evaluation, fixed);
+  }
   PILLARBOX_ASSIGN(const std::string bytes, exportNetwork(average, facts));
-  PILLARBOX_ASSIGN(auto loaded, models::loadOnnx(std::as_bytes(std::span(bytes)), out.string()));
+  PILLARBOX_ASSIGN(auto loaded, models::loadOnnx(std::as_bytes(std::span(bytes)), origin));
   PILLARBOX_TRY(writeFileAtomically(out, bytes));
   return loaded;
 }

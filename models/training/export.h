@@ -16,10 +16,16 @@ namespace pillarbox::training {
 Result<std::string> exportNetwork(const Network& network, const ModelFacts& facts);
 
 /// Exports the moving average of a run's checkpoint ("last" or "best") and reads the result back
-/// with the engine's own reader, so that what is written is known to load.
+/// with the engine's own reader, so that what is written is known to load. The file's metadata
+/// holds a report (models/training/model_report.h).
 /// Errors: NotFound, Format, Unsupported, Io.
+struct ReportOptions {
+  const data::ImageSet* test = nullptr;  ///< for the accuracy in fixed point; left out if null
+  std::size_t images = 200;              ///< of them
+};
 Result<models::LoadedModel> exportRun(const RunFolder& run, const std::string& checkpoint,
-                                      const std::filesystem::path& out);
+                                      const std::filesystem::path& out,
+                                      const ReportOptions& report = {});
 
 /// Random images, normalised, with structure at several scales as photographs have: noise alone
 /// averages out in every pooling, and a network that is tuned to it overreacts to brightness.

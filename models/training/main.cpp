@@ -7,11 +7,14 @@
 // the key "event", flushed line by line. Ratios are 0 to 1; a number that is not finite is the
 // string "infinite".
 //
+//   reading     files decoded so far and in all: done, files (not where they come from the cache)
 //   data        train_images, test_images, classes (names), class_counts (training images of
-//               each), imbalance (the largest class over the smallest), skipped_files (a number),
-//               skipped (path and reason of the first hundred)
+//               each), imbalance (the largest class over the smallest), split_made (there was no
+//               test split, a fifth was set aside), skipped_files (a number), skipped (path and
+//               reason of the first hundred)
 //   start       of a new run: network, parameters, activations, multiply_adds, rounds, epochs,
-//               steps_per_epoch, range (B), train_images, test_images, mean, std, device, threads
+//               steps_per_epoch, range (B), train_images, test_images, mean, std, device, threads,
+//               processes
 //   resume      instead of start where a checkpoint is continued: epoch, step, epochs,
 //               steps_per_epoch, range
 //   progress    twice a second at most: epoch (from 1), epochs, done (of the whole run), loss,
@@ -30,7 +33,10 @@
 //   finished    epochs, seconds, accuracy
 //   error       message; exit code 1 or 2 follows
 //
-// All but data, progress, checkpoint and error are in the run's log.jsonl too, with the time.
+// `download NAME --json` prints progress (bytes, bytes_in_all) and finished (folder).
+//
+// All but reading, data, progress, checkpoint and error are in the run's log.jsonl too, with the
+// time.
 //
 // With --control the process reads commands from stdin, one a line: "pause" (writes a checkpoint
 // and waits, computing nothing), "resume" and "stop" (writes a checkpoint and exits with 3). The
@@ -49,6 +55,7 @@
 #include <filesystem>
 #include <fstream>
 #include <iostream>
+#include <optional>
 #include <string>
 #include <thread>
 #include <utility>
@@ -57,11 +64,15 @@
 #include <CLI/CLI.hpp>
 #include <nlohmann/json.hpp>
 
+#include "models/data/download.h"
 #include "models/data/readers.h"
 #include "models/onnx_reader.h"
 #include "models/pillar/fit_report.h"
 #include "models/preprocess.h"
 #include "models/training/export.h"
+#include "models/training/group.h"
+#include "models/training/model_report.h"
+#include "models/training/onnx_import.h"
 #include "models/training/run_folder.h"
 #include "models/training/trainer.h"
 
@@ -178,13 +189,46 @@ void printEvaluation(const json& e) {
   std::cout << std::flush;
 }
 
+// Training images of the smallest and of the largest class.
+std::pair<std::uint64_t, std::uint64_t> classSizes(const data::Dataset& dataset) {
+  std::vector<std::uint64_t> counts(dataset.classes.size(), 0);
+  for (const auto label : dataset.train.labels) ++counts[label];
+  const auto [least, most] = std::minmax_element(counts.begin(), counts.end());
+  return {*least, *most};
+}
+
 Result<data::Dataset> readData(const std::vector<std::string>& paths, std::uint32_t size,
                                bool trainToo) {
   std::vector<fs::path> list(paths.begin(), paths.end());
-  auto dataset = data::readDataset(list, {size, trainToo});
+  const bool terminal = ::isatty(2) != 0;
+  auto next = std::chrono::steady_clock::now() + std::chrono::seconds(1);
+  bool shown = false;
+  data::ReadOptions options;
+  options.size = size;
+  options.trainToo = trainToo;
+  options.cacheFolder = data::defaultImageCache();
+  options.progress = [&](std::size_t done, std::size_t all) {
+    const auto now = std::chrono::steady_clock::now();
+    if (now < next) return;
+    next = now + std::chrono::milliseconds(500);
+    if (g_json) print({{"event", "reading"}, {"done", done}, {"files", all}});
+    if (terminal)
+      std::cerr << "\r\x1b[Kreading " << done << " of " << all << " files" << std::flush;
+    shown = terminal;
+  };
+  auto dataset = data::readDataset(list, options);
+  if (shown) std::cerr << "\r\x1b[K" << std::flush;
   if (!dataset.ok()) return dataset;
   std::cerr << dataset->train.count() << " training and " << dataset->test.count()
             << " test images in " << dataset->classes.size() << " classes";
+  if (dataset->splitMade) std::cerr << " (a fifth of each class set aside as test images)";
+  if (trainToo) {
+    const auto [least, most] = classSizes(*dataset);
+    if (most > 2 * least) {
+      std::cerr << "; unbalanced: " << least << " to " << most
+                << " training images a class (--class-weights makes up for it)";
+    }
+  }
   if (!dataset->skipped.empty()) {
     std::cerr << "; skipped " << dataset->skipped.size() << " files:";
     for (std::size_t i = 0; i < std::min<std::size_t>(5, dataset->skipped.size()); ++i) {
@@ -199,21 +243,21 @@ Result<data::Dataset> readData(const std::vector<std::string>& paths, std::uint3
 void printData(const data::Dataset& dataset) {
   std::vector<std::uint64_t> counts(dataset.classes.size(), 0);
   for (const auto label : dataset.train.labels) ++counts[label];
-  const auto [least, most] = std::minmax_element(counts.begin(), counts.end());
+  const auto [least, most] = classSizes(dataset);
   json skipped = json::array();
   for (const auto& file : dataset.skipped) {
     if (skipped.size() < 100) skipped.push_back({{"path", file.path}, {"reason", file.reason}});
   }
-  print(
-      {{"event", "data"},
-       {"train_images", dataset.train.count()},
-       {"test_images", dataset.test.count()},
-       {"classes", dataset.classes},
-       {"class_counts", counts},
-       {"imbalance", *least == 0 ? json("infinite")
-                                 : json(static_cast<double>(*most) / static_cast<double>(*least))},
-       {"skipped_files", dataset.skipped.size()},
-       {"skipped", skipped}});
+  print({{"event", "data"},
+         {"train_images", dataset.train.count()},
+         {"test_images", dataset.test.count()},
+         {"classes", dataset.classes},
+         {"class_counts", counts},
+         {"imbalance", least == 0 ? json("infinite")
+                                  : json(static_cast<double>(most) / static_cast<double>(least))},
+         {"split_made", dataset.splitMade},
+         {"skipped_files", dataset.skipped.size()},
+         {"skipped", skipped}});
 }
 
 // Holds a run folder's lock while training: two writers would mix their checkpoints.
@@ -238,20 +282,78 @@ class RunLock {
   int m_file;
 };
 
-int runTraining(RunFolder run, int stopAfter, bool control) {
-  const auto lock = RunLock::take(run.path());
-  if (!lock.ok()) return fail(lock.error());
+struct TrainArguments {
+  TrainingConfig config;
+  std::string out;
+  std::string activation = "polynomial";
+  int stopAfter = 0;
+  bool control = false;
+  GroupOptions group;
+
+  bool leads() const { return group.rank == 0; }
+};
+
+// Where torchrun says that processes meet, unless the command line does.
+void completeRendezvous(GroupOptions& group, bool given) {
+  const char* host = std::getenv("MASTER_ADDR");
+  const char* port = std::getenv("MASTER_PORT");
+  if (!given && host && *host && port && *port) group.rendezvous = std::string(host) + ":" + port;
+}
+
+// Joins the other processes, if there are any. A follower gets its run's
+// settings from the leader.
+Result<std::unique_ptr<Group>> joinGroup(const TrainArguments& args,
+                                         std::optional<RunFolder>& run) {
+  if (args.group.size == 1 && run) return std::unique_ptr<Group>();
+  PILLARBOX_ASSIGN(const torch::Device device,
+                   chooseDevice(run ? run->config().device : args.config.device));
+  std::cerr << "process " << args.group.rank << " of " << args.group.size << " at "
+            << args.group.rendezvous << "\n";
+  PILLARBOX_ASSIGN(auto group, Group::join(args.group, device));
+  if (args.leads()) {
+    group->broadcast(toJson(run->config()).dump());
+  } else {
+    PILLARBOX_ASSIGN(TrainingConfig config,
+                     configFromJson(json::parse(group->broadcast(std::string()))));
+    if (!args.config.data.empty()) config.data = args.config.data;
+    run = RunFolder::follower(config);
+  }
+  return group;
+}
+
+// Removes a run that failed before there was anything to resume, so that the same command can be
+// given again.
+void discardIfUnstarted(const fs::path& folder) {
+  std::error_code error;
+  if (fs::exists(folder / "last.pt", error)) return;
+  for (const char* name : {"config.json", "data.json", "skipped.txt", "log.jsonl", "lock"}) {
+    fs::remove(folder / name, error);
+  }
+  fs::remove(folder, error);  // unless there is something else in it
+}
+
+// Without a run: a process that follows another one.
+int runTraining(std::optional<RunFolder> existing, const TrainArguments& args) {
+  std::optional<RunLock> lock;
+  if (existing) {
+    auto taken = RunLock::take(existing->path());
+    if (!taken.ok()) return fail(taken.error());
+    lock.emplace(std::move(taken).value());
+  }
+  auto group = joinGroup(args, existing);
+  if (!group.ok()) return fail(group.error());
+  RunFolder& run = *existing;
   const auto dataset = readData(run.config().data, run.config().imageSize, true);
   if (!dataset.ok()) return fail(dataset.error());
-  if (g_json) printData(*dataset);
+  if (g_json && args.leads()) printData(*dataset);
   for (const int number : {SIGINT, SIGTERM, SIGUSR1, SIGUSR2}) std::signal(number, onSignal);
   std::signal(SIGPIPE, SIG_IGN);  // who read the events is gone; the run's folder has them too
-  if (control) obeyStdin();
+  if (args.control) obeyStdin();
   ProgressLine line;
   TrainCallbacks callbacks;
   callbacks.stop = &g_stop;
   callbacks.pause = &g_pause;
-  callbacks.stopAfterEpoch = stopAfter;
+  callbacks.stopAfterEpoch = args.stopAfter;
   callbacks.progress = [&](const Progress& p) {
     if (!g_json) return line.show(p);
     print({{"event", "progress"},
@@ -285,25 +387,20 @@ int runTraining(RunFolder run, int stopAfter, bool control) {
                 << std::flush;
     }
   };
-  const auto outcome = train(run, *dataset, callbacks);
+  const auto outcome = train(run, *dataset, callbacks, group->get());
   line.end();
   if (!outcome.ok()) return fail(outcome.error());
   if (*outcome == TrainOutcome::Stopped) {
-    std::cerr << "stopped; continue with: pillarbox-train resume " << run.path().string() << "\n";
+    if (args.leads()) {
+      std::cerr << "stopped; continue with: pillarbox-train resume " << run.path().string() << "\n";
+    }
     return 3;
   }
   return 0;
 }
 
-struct TrainArguments {
-  TrainingConfig config;
-  std::string out;
-  std::string activation = "polynomial";
-  int stopAfter = 0;
-  bool control = false;
-};
-
-int trainCommand(TrainArguments& args, bool penaltyRangeGiven, bool imageSizeGiven) {
+int trainCommand(TrainArguments& args, bool networkGiven, bool penaltyRangeGiven,
+                 bool imageSizeGiven) {
   TrainingConfig& config = args.config;
   for (const auto& info : architectures::architectureList()) {
     if (info.name != config.network) continue;
@@ -319,22 +416,51 @@ int trainCommand(TrainArguments& args, bool penaltyRangeGiven, bool imageSizeGiv
     std::error_code error;
     if (!path->empty()) *path = fs::absolute(*path, error).string();
   }
+  if (!args.leads()) return runTraining(std::nullopt, args);
+  if (args.out.empty()) {
+    return fail({ErrorCode::InvalidArgument, "--out is missing: the folder of the run."});
+  }
+  if (config.tuneCoefficients && config.from.empty()) {
+    return fail({ErrorCode::InvalidArgument,
+                 "Polynomials can be fitted to the inputs of a trained network only: give its run, "
+                 "or its ONNX file, with --from."});
+  }
+  if (fs::path(config.from).extension() == ".onnx") {
+    const auto imported = importOnnx(config.from);
+    if (!imported.ok()) return fail(imported.error());
+    const std::uint32_t size = imported->architecture.input.height;
+    if (networkGiven || (imageSizeGiven && config.imageSize != size)) {
+      return fail(
+          {ErrorCode::InvalidArgument, "The network and its image size (" + std::to_string(size) +
+                                           ") are those of the ONNX file; leave out --network and "
+                                           "--image-size."});
+    }
+    config.network = imported->architecture.name;
+    config.architecture = toJson(imported->architecture);
+    config.imageSize = size;
+  }
   // Names and sizes are checked before a folder is made.
-  const auto architecture = architectures::makeArchitecture(config.network, 10, config.imageSize);
-  if (!architecture.ok()) return fail(architecture.error());
+  const auto architecture = architectureOf(config, 10);
+  if (!architecture.ok()) {
+    fail(architecture.error());
+    return 2;
+  }
   auto run = RunFolder::create(args.out, config);
   if (!run.ok()) return fail(run.error());
-  return runTraining(std::move(run).value(), args.stopAfter, args.control);
+  const int code = runTraining(std::move(run).value(), args);
+  if (code != 0) discardIfUnstarted(args.out);
+  return code;
 }
 
 int resumeCommand(const std::string& folder, const TrainArguments& args, int epochs) {
+  if (!args.leads()) return runTraining(std::nullopt, args);
   auto run = RunFolder::open(folder);
   if (!run.ok()) return fail(run.error());
   if (epochs > 0) {
     const Status extended = run->setEpochs(epochs);
     if (!extended.ok()) return fail(extended.error());
   }
-  return runTraining(std::move(run).value(), args.stopAfter, args.control);
+  return runTraining(std::move(run).value(), args);
 }
 
 int evaluateCommand(const std::string& folder, const std::string& checkpoint,
@@ -412,7 +538,49 @@ int classifyCommand(const std::string& folder, const std::string& checkpoint,
   return 0;
 }
 
+void printReport(const json& report) {
+  const auto has = [&](const char* key) { return report.contains(key); };
+  const auto number = [&](const char* key) { return report.value(key, 0.0); };
+  const auto megabytes = [&](const char* key) {
+    char text[32];
+    std::snprintf(text, sizeof text, "%.2f MB", number(key) / 1e6);
+    return std::string(text);
+  };
+  if (has("float_accuracy")) {
+    std::cout << "  accuracy " << percent(number("float_accuracy")) << " in floating point, on "
+              << report["float_images"] << " test images";
+    if (has("fixed_point_accuracy")) {
+      std::cout << "; " << percent(number("fixed_point_accuracy")) << " in fixed point, on "
+                << report["fixed_point_images"] << " of them (the same answer for "
+                << percent(number("fixed_point_agreement")) << ")";
+    }
+    std::cout << "\n  out of range " << percent(number("out_of_range_ratio"), 4)
+              << " of the activations' inputs; lost images " << report["lost_images"] << "\n";
+  }
+  std::cout << "  " << report["rounds"] << " round trips; " << megabytes("bytes_to_engine")
+            << " to the engine, " << megabytes("bytes_to_client")
+            << " to the client\n  preparation with a dealer: "
+            << megabytes("dealer_bytes_to_client") << " to the client, "
+            << megabytes("dealer_bytes_from_client")
+            << " from it\n  predicted seconds: " << report["seconds_at_0.25ms_1gbit"]
+            << " at 0.25 ms and 1 Gbit/s, " << report["seconds_at_100ms_100mbit"]
+            << " at 100 ms and 100 Mbit/s\n"
+            << "  probability of a truncation failure in an inference: at most "
+            << number("truncation_failure_bound") << "\n";
+}
+
 void describe(const models::LoadedModel& model, const fs::path& path, bool asJson) {
+  json training = json::parse(model.training, nullptr, false);
+  if (!training.is_object()) training = json::object();
+  // What follows from the file itself, and what its exporter measured.
+  json report = modelReport(model, json(), {});
+  if (const auto stored = training.find("report");
+      stored != training.end() && stored->is_object()) {
+    json all = *stored;
+    all.update(report);
+    report = std::move(all);
+  }
+  training.erase("report");
   const json result = {{"file", path.string()},
                        {"name", model.model.name},
                        {"rounds", model.model.stages.size()},
@@ -422,20 +590,15 @@ void describe(const models::LoadedModel& model, const fs::path& path, bool asJso
                        {"precision_bits", model.model.precisionBits},
                        {"failure_bound", model.failure.total()},
                        {"model_hash", models::toHex(models::modelHash(model.model))},
-                       {"training", json::parse(model.training, nullptr, false).is_discarded()
-                                        ? json()
-                                        : json::parse(model.training)}};
+                       {"report", report},
+                       {"training", training}};
   if (asJson) return print(result);
-  std::cout << path.string() << ": " << result["rounds"] << " round trips, "
-            << result["activations"] << " activations, " << result["weights"] << " weights, "
-            << result["classes"] << " classes\n"
-            << "  probability of a truncation failure in an inference: at most "
-            << model.failure.total() << "\n  model hash " << result["model_hash"].get<std::string>()
-            << "\n";
-  if (result["training"].is_object()) {
-    for (const auto& [key, value] : result["training"].items()) {
-      if (!value.is_array()) std::cout << "  " << key << ": " << value << "\n";
-    }
+  std::cout << path.string() << ": " << result["activations"] << " activations, "
+            << result["weights"] << " weights, " << result["classes"] << " classes\n";
+  printReport(report);
+  std::cout << "  model hash " << result["model_hash"].get<std::string>() << "\n  training:\n";
+  for (const auto& [key, value] : training.items()) {
+    if (!value.is_array() && !value.empty()) std::cout << "    " << key << ": " << value << "\n";
   }
   std::cout << std::flush;
 }
@@ -445,6 +608,8 @@ struct ExportArguments {
   std::uint64_t seed = 1;
   int classes = 10;
   std::uint32_t imageSize = 0;
+  std::vector<std::string> data;
+  std::size_t oracleImages = 200;
 };
 
 int exportCommand(const ExportArguments& args, bool asJson) {
@@ -452,7 +617,18 @@ int exportCommand(const ExportArguments& args, bool asJson) {
   if (!args.run.empty()) {
     const auto run = RunFolder::open(args.run);
     if (!run.ok()) return fail(run.error());
-    const auto model = exportRun(*run, args.checkpoint, out);
+    data::Dataset dataset;
+    if (args.oracleImages > 0) {
+      auto read = readData(args.data.empty() ? run->config().data : args.data,
+                           run->config().imageSize, false);
+      if (read.ok()) {
+        dataset = std::move(read).value();
+      } else {
+        std::cerr << "The report will lack the fixed-point accuracy: " << read.error().message
+                  << "\n";
+      }
+    }
+    const auto model = exportRun(*run, args.checkpoint, out, {&dataset.test, args.oracleImages});
     if (!model.ok()) return fail(model.error());
     describe(*model, out, asJson);
     return 0;
@@ -470,6 +646,40 @@ int exportCommand(const ExportArguments& args, bool asJson) {
   const auto model = models::loadOnnx(out);
   if (!model.ok()) return fail(model.error());
   describe(*model, out, asJson);
+  return 0;
+}
+
+struct DownloadArguments {
+  std::string name, out, url, sha256;
+};
+
+int downloadCommand(const DownloadArguments& args) {
+  data::Download what;
+  for (const auto& known : data::downloadList()) {
+    if (known.name == args.name) what = known;
+  }
+  if (!args.url.empty()) what.url = args.url;
+  if (!args.sha256.empty()) what.sha256 = args.sha256;
+  std::signal(SIGINT, onSignal);
+  std::signal(SIGTERM, onSignal);
+  const bool terminal = ::isatty(2) != 0;
+  const auto progress = [&](std::uint64_t got, std::uint64_t all) {
+    if (all == 0) all = what.bytes;
+    if (g_json) {
+      print({{"event", "progress"}, {"bytes", got}, {"bytes_in_all", all}});
+    } else if (terminal) {
+      std::fprintf(stderr, "\r\x1b[K%.1f of %.1f MB", static_cast<double>(got) / 1e6,
+                   static_cast<double>(all) / 1e6);
+    }
+  };
+  const Status done = data::download(what, args.out, progress, &g_stop);
+  if (terminal && !g_json) std::cerr << "\r\x1b[K";
+  if (!done.ok()) return fail(done.error());
+  if (g_json) {
+    print({{"event", "finished"}, {"folder", args.out}});
+  } else {
+    std::cout << what.name << " is in " << args.out << "; train with --data " << args.out << "\n";
+  }
   return 0;
 }
 
@@ -540,10 +750,19 @@ int fitCommand(FitArguments& args, bool asJson) {
 }
 
 int listCommand(bool asJson) {
+  constexpr std::uint32_t kDegree = 4;
+  if (!asJson) {
+    std::cout
+        << "                                                          predicted seconds\n"
+           "                                                    online  0.25 ms,  100 ms,\n"
+           "network     px  parameters  activations    rounds       MB  1 Gbit/s  100 Mbit/s\n"
+        << std::flush;
+  }
   for (const auto& info : architectures::architectureList()) {
     const auto a = architectures::makeArchitecture(info.name, 10, info.inputSize);
     if (!a.ok()) return fail(a.error());
     const auto counts = architectures::countsOf(*a);
+    const InferenceCost cost = inferenceCost(*a, kDegree);
     if (asJson) {
       print({{"name", info.name},
              {"summary", info.summary},
@@ -551,15 +770,20 @@ int listCommand(bool asJson) {
              {"parameters", counts.parameters},
              {"activations", counts.activations},
              {"multiply_adds", counts.multiplyAdds},
-             {"rounds", counts.rounds}});
+             {"rounds", counts.rounds},
+             {"costs", toJson(cost)}});
       continue;
     }
-    std::printf(
-        "%-10s %3u px  %7.2f M parameters  %9llu activations  %7.1f M products  %3d rounds\n"
-        "           %s\n",
-        info.name.c_str(), info.inputSize, static_cast<double>(counts.parameters) / 1e6,
-        static_cast<unsigned long long>(counts.activations),
-        static_cast<double>(counts.multiplyAdds) / 1e6, counts.rounds, info.summary.c_str());
+    std::printf("%-10s %3u  %8.2f M  %11llu  %8d  %7.1f  %8.2f  %10.2f\n           %s\n",
+                info.name.c_str(), info.inputSize, static_cast<double>(counts.parameters) / 1e6,
+                static_cast<unsigned long long>(counts.activations), counts.rounds,
+                static_cast<double>(cost.bytesToEngine + cost.bytesToClient) / 1e6,
+                cost.seconds(kNearLink), cost.seconds(kFarLink), info.summary.c_str());
+    std::fflush(stdout);
+  }
+  if (!asJson) {
+    std::cout << "For ten classes and polynomials of degree " << kDegree
+              << "; one inference, without its preparation, computed by one core.\n";
   }
   return 0;
 }
@@ -604,8 +828,9 @@ int main(int argc, char** argv) {
       ->add_option_function<std::string>(
           "--preset", [&](const std::string& name) { preset = applyPreset(config, name); }, presets)
       ->trigger_on_parse();  // before the other options are stored
-  train->add_option("--network", config.network, "See list-models")->capture_default_str();
-  train->add_option("--out", args.out, "Folder of the run; must not hold one yet")->required();
+  auto* network =
+      train->add_option("--network", config.network, "See list-models")->capture_default_str();
+  train->add_option("--out", args.out, "Folder of the run; must not hold one yet");
   train->add_option("--epochs", config.epochs)->capture_default_str();
   train->add_option("--batch", config.batch)->capture_default_str();
   train->add_option("--learning-rate", config.learningRate, "Its peak")->capture_default_str();
@@ -636,14 +861,17 @@ int main(int argc, char** argv) {
                                       "Side of the images in pixels; by network if not given");
   train->add_option("--seed", config.seed)->capture_default_str();
   train->add_option("--threads", config.threads, "0: one a core")->capture_default_str();
-  train->add_option("--device", config.device, "auto, cpu or cuda")->capture_default_str();
+  train->add_option("--device", config.device, "auto, cpu, cuda or cuda:N")->capture_default_str();
+  train->add_flag("!--full-precision", config.mixedPrecision,
+                  "On a GPU: float32 throughout instead of bf16 in convolutions");
   train->add_option("--checkpoint-minutes", config.checkpointMinutes, "At least this often")
       ->capture_default_str();
 
   train->add_flag("!--no-penalty-warmup", config.penaltyWarmup,
                   "Apply the full penalty from the first epoch");
   train->add_option("--from", config.from,
-                    "Start with the averaged weights of this run or checkpoint, ReLU's too");
+                    "Start with the averaged weights of this run or checkpoint, ReLU's too, or "
+                    "with the network in this ONNX file (as PyTorch exports it)");
   train->add_option("--teacher", config.teacher,
                     "A run or checkpoint whose answers are imitated, e.g. the same with ReLU");
   train->add_option("--teacher-weight", config.teacherWeight, "Of imitation in the loss, 0 to 1")
@@ -687,9 +915,32 @@ int main(int argc, char** argv) {
   int epochs = 0;
   resume->add_option("--epochs", epochs,
                      "A new total: extends or shortens the run and its learning-rate schedule");
+  CLI::Option* rendezvous[2] = {};
   for (auto* command : {train, resume}) {
     command->add_flag("--control", args.control,
                       "Obey lines on stdin: pause, resume, stop; its end means stop");
+    const std::string several = "Several processes, on this machine or others";
+    command->add_option("--world-size", args.group.size, "How many processes train together")
+        ->envname("WORLD_SIZE")
+        ->check(CLI::Range(1, 4096))
+        ->capture_default_str()
+        ->group(several);
+    command
+        ->add_option("--rank", args.group.rank,
+                     "The number of this one; 0 leads, holds the run's folder "
+                     "and prints")
+        ->envname("RANK")
+        ->capture_default_str()
+        ->group(several);
+    rendezvous[command == resume ? 1 : 0] =
+        command
+            ->add_option("--rendezvous", args.group.rendezvous,
+                         "HOST:PORT of the leader; also by MASTER_ADDR and MASTER_PORT. Not "
+                         "encrypted: for networks of your own only")
+            ->capture_default_str()
+            ->group(several);
+    command->add_option("--interface", args.group.interface, "Network interface, such as eth0")
+        ->group(several);
   }
 
   std::string checkpoint = "last";
@@ -717,6 +968,11 @@ int main(int argc, char** argv) {
   exporting->add_option("--out", exportArgs.out, "The file to write")->required();
   exporting->add_option("--checkpoint", exportArgs.checkpoint)
       ->check(CLI::IsMember({"last", "best"}))
+      ->capture_default_str();
+  exporting->add_option("--data", exportArgs.data, "Other test images than the run's");
+  exporting
+      ->add_option("--oracle-images", exportArgs.oracleImages,
+                   "Test images for the accuracy in fixed point; 0 leaves it out")
       ->capture_default_str();
   auto* networkOption = exporting->add_option(
       "--network", exportArgs.network, "Instead of a run: a network of this kind, untrained");
@@ -747,6 +1003,14 @@ int main(int argc, char** argv) {
       ->capture_default_str();
   fit->add_option("--plot", fitArgs.plot, "Also draw the fit into this SVG file");
   fit->add_flag("!--no-cache", fitArgs.cache, "Search again, whatever was found before");
+  DownloadArguments downloadArgs;
+  auto* downloading = app.add_subcommand("download", "Fetch a standard data set");
+  std::vector<std::string> names;
+  for (const auto& known : data::downloadList()) names.push_back(known.name);
+  downloading->add_option("NAME", downloadArgs.name)->required()->check(CLI::IsMember(names));
+  downloading->add_option("--out", downloadArgs.out, "Folder for its files")->required();
+  downloading->add_option("--url", downloadArgs.url, "Another place to fetch the archive from");
+  downloading->add_option("--sha256", downloadArgs.sha256, "Of another version of the archive");
   auto* list = app.add_subcommand("list-models", "List the networks that can be trained");
   auto* presetsOf = app.add_subcommand("list-presets", "List the sets of settings for train");
 
@@ -756,7 +1020,15 @@ int main(int argc, char** argv) {
       throw CLI::RequiredError("RUN or --network");
     }
   } catch (const CLI::ParseError& e) {
-    return app.exit(e) == 0 ? 0 : 2;
+    if (e.get_exit_code() == 0) return app.exit(e);  // --help, --version
+    const std::vector<std::string> words(argv + 1, argv + argc);
+    std::string message = e.what();
+    if (app.get_subcommands().empty() && !words.empty() && !words[0].starts_with("-")) {
+      message = "There is no command \"" + words[0] + "\"";
+    }
+    g_json = std::find(words.begin(), words.end(), "--json") != words.end();
+    fail({ErrorCode::InvalidArgument, message + "; --help lists what there is."});
+    return 2;
   }
 
   g_json = asJson;
@@ -765,12 +1037,17 @@ int main(int argc, char** argv) {
     return 2;
   }
   try {
-    if (*train) return trainCommand(args, penaltyRange->count() > 0, imageSize->count() > 0);
+    completeRendezvous(args.group, rendezvous[0]->count() + rendezvous[1]->count() > 0);
+    if (*train) {
+      return trainCommand(args, network->count() > 0, penaltyRange->count() > 0,
+                          imageSize->count() > 0);
+    }
     if (*resume) return resumeCommand(folder, args, epochs);
     if (*evaluation) return evaluateCommand(folder, checkpoint, paths, clip, asJson);
     if (*exporting) return exportCommand(exportArgs, asJson);
     if (*inspect) return inspectCommand(file, asJson);
     if (*fit) return fitCommand(fitArgs, asJson);
+    if (*downloading) return downloadCommand(downloadArgs);
     if (*list) return listCommand(asJson);
     if (*classifying) return classifyCommand(folder, checkpoint, picture, asJson);
     if (*presetsOf) return presetsCommand(asJson);

@@ -4,6 +4,8 @@
 #include <stdexcept>
 #include <utility>
 
+#include "models/training/group.h"
+
 namespace pillarbox::training {
 namespace {
 
@@ -74,6 +76,14 @@ void NetworkImpl::initialise() {
   }
 }
 
+void NetworkImpl::useChannelsLast() {
+  for (auto& parameter : parameters()) {
+    if (parameter.dim() == 4) {
+      parameter.set_data(parameter.data().contiguous(torch::MemoryFormat::ChannelsLast));
+    }
+  }
+}
+
 std::vector<LayerStatistics> NetworkImpl::emptyStatistics() const {
   std::vector<LayerStatistics> result;
   for (const Layer& layer : m_architecture.layers) {
@@ -95,12 +105,18 @@ NetworkImpl::Output NetworkImpl::forward(torch::Tensor images, const ForwardOpti
     const Layer& layer = m_architecture.layers[i];
     const torch::Tensor& x = values[static_cast<std::size_t>(layer.inputs.front())];
     torch::Tensor y;
+    if (options.inputsOf && options.inputsOfLayer == layer.name) *options.inputsOf = x.detach();
     switch (layer.kind) {
       case LayerKind::Convolution:
         y = modules[layer.name]->as<torch::nn::Conv2d>()->forward(x);
         break;
       case LayerKind::BatchNorm:
-        y = modules[layer.name]->as<torch::nn::BatchNorm2d>()->forward(x);
+        if (options.group && is_training()) {
+          y = batchNorm(x.to(torch::kFloat), *modules[layer.name]->as<torch::nn::BatchNorm2d>(),
+                        *options.group);
+        } else {
+          y = modules[layer.name]->as<torch::nn::BatchNorm2d>()->forward(x);
+        }
         break;
       case LayerKind::Linear:
         y = modules[layer.name]->as<torch::nn::Linear>()->forward(x);
@@ -122,7 +138,6 @@ NetworkImpl::Output NetworkImpl::forward(torch::Tensor images, const ForwardOpti
         pillar::ActivationStatistics* seen = nullptr;
         pillar::PolyLayerImpl* own = ownPolynomial(layer.name);
         const int number = static_cast<int>(activation);
-        if (options.inputsOf && options.inputsOfLayer == number) *options.inputsOf = x.detach();
         if (options.largestPerImage) {
           const double scale = own ? own->scale() : 1.0;
           mergeLargest(x.detach(), settings.range * scale, scale, *options.largestPerImage,
@@ -173,7 +188,6 @@ void NetworkImpl::tuneCoefficients(const torch::Tensor& images) {
   eval();
   m_replaced = 0;
   const int degree = static_cast<int>(m_activation.coefficients.size()) - 1;
-  int number = 0;
   for (const Layer& layer : m_architecture.layers) {
     if (layer.kind != LayerKind::Activation) continue;
     pillar::PolyLayerImpl* own = ownPolynomial(layer.name);
@@ -181,7 +195,7 @@ void NetworkImpl::tuneCoefficients(const torch::Tensor& images) {
     torch::Tensor inputs;
     ForwardOptions options;
     options.inputsOf = &inputs;
-    options.inputsOfLayer = number++;
+    options.inputsOfLayer = layer.name;
     forward(images, options);
     own->setCoefficients(pillar::fitToInputs(inputs, degree, m_activation.range));
   }

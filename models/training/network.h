@@ -18,6 +18,8 @@
 
 namespace pillarbox::training {
 
+class Group;
+
 enum class ActivationKind { Polynomial, Relu };
 
 /// What a forward pass saw at one activation layer.
@@ -37,9 +39,12 @@ struct ForwardOptions {
   /// in units in which every layer's range is that of the settings (scaled layers have others).
   std::vector<float>* largestPerImage = nullptr;
   bool dynamicScale = false;  ///< scaled layers follow the batch (training mode)
-  /// If not null, the layer with this number (from 0) gives a copy of its inputs.
+  /// If not null, receives the input of the layer with this name.
   torch::Tensor* inputsOf = nullptr;
-  int inputsOfLayer = 0;
+  std::string inputsOfLayer{};
+  /// The processes whose parts of the batch make up the whole one (training
+  /// mode).
+  Group* group = nullptr;
 };
 
 class NetworkImpl : public torch::nn::Module {
@@ -58,6 +63,10 @@ class NetworkImpl : public torch::nn::Module {
   const pillar::ActivationSettings& activation() const { return m_activation; }
   ActivationKind kind() const { return m_kind; }
   int activationLayers() const { return m_activationLayers; }
+
+  /// Stores convolutions' weights channel by channel last, in which order
+  /// convolutions are fastest where the images come in it too.
+  void useChannelsLast();
 
   /// Progressive replacement: the first `count` activation layers are polynomials, the others still
   /// ReLU (with the penalty on their inputs all the same). All are polynomials at first.

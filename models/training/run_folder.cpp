@@ -60,6 +60,24 @@ TrainingState stateFromJson(const json& j) {
 
 }  // namespace
 
+json toJson(const DataFacts& facts) {
+  return {{"classes", facts.classes},
+          {"mean", facts.normalisation.mean},
+          {"std", facts.normalisation.std},
+          {"train_images", facts.trainImages},
+          {"test_images", facts.testImages}};
+}
+
+DataFacts dataFactsFromJson(const json& value) {
+  DataFacts facts;
+  value.at("classes").get_to(facts.classes);
+  value.at("mean").get_to(facts.normalisation.mean);
+  value.at("std").get_to(facts.normalisation.std);
+  value.at("train_images").get_to(facts.trainImages);
+  value.at("test_images").get_to(facts.testImages);
+  return facts;
+}
+
 Status writeFileAtomically(const fs::path& path, const std::string& bytes) {
   const fs::path temporary = path.string() + ".new";
   const int file = ::open(temporary.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
@@ -121,9 +139,8 @@ Status RunFolder::setEpochs(int epochs) {
 }
 
 Status RunFolder::saveData(const DataFacts& facts, const std::vector<data::SkippedFile>& skipped) {
-  const json stored = {{"classes", facts.classes},        {"mean", facts.normalisation.mean},
-                       {"std", facts.normalisation.std},  {"train_images", facts.trainImages},
-                       {"test_images", facts.testImages}, {"skipped_files", skipped.size()}};
+  json stored = toJson(facts);
+  stored["skipped_files"] = skipped.size();
   PILLARBOX_TRY(writeFileAtomically(m_path / "data.json", stored.dump(2) + "\n"));
   std::string lines;
   for (const auto& file : skipped) lines += file.path + ": " + file.reason + "\n";
@@ -133,18 +150,12 @@ Status RunFolder::saveData(const DataFacts& facts, const std::vector<data::Skipp
 Result<DataFacts> RunFolder::loadData() const {
   auto stored = readJson(m_path / "data.json");
   if (!stored.ok()) return stored.error();
-  DataFacts facts;
   try {
-    stored->at("classes").get_to(facts.classes);
-    stored->at("mean").get_to(facts.normalisation.mean);
-    stored->at("std").get_to(facts.normalisation.std);
-    stored->at("train_images").get_to(facts.trainImages);
-    stored->at("test_images").get_to(facts.testImages);
+    return dataFactsFromJson(*stored);
   } catch (const json::exception& e) {
     return Error{ErrorCode::Format,
                  (m_path / "data.json").string() + " is damaged: " + e.what() + "."};
   }
-  return facts;
 }
 
 Status RunFolder::log(const json& event) const {
@@ -178,15 +189,29 @@ Status RunFolder::saveCheckpoint(const std::string& name, const CheckpointParts&
   return writeFileAtomically(m_path / (name + ".pt"), bytes.str());
 }
 
-Status RunFolder::loadCheckpoint(const std::string& name, CheckpointParts& parts) const {
+Result<std::string> RunFolder::readCheckpoint(const std::string& name) const {
   const fs::path path = m_path / (name + ".pt");
   if (!hasCheckpoint(name)) {
     return Error{ErrorCode::NotFound, "There is no checkpoint " + path.string() + " yet."};
   }
+  std::ifstream in(path, std::ios::binary);
+  std::ostringstream bytes;
+  bytes << in.rdbuf();
+  if (!in) return ioError("read", path);
+  return std::move(bytes).str();
+}
+
+Status RunFolder::loadCheckpoint(const std::string& name, CheckpointParts& parts) const {
+  PILLARBOX_ASSIGN(const std::string bytes, readCheckpoint(name));
+  return parseCheckpoint(bytes, (m_path / (name + ".pt")).string(), parts);
+}
+
+Status RunFolder::parseCheckpoint(const std::string& bytes, const std::string& origin,
+                                  CheckpointParts& parts) {
   try {
     const torch::Device device = parts.network->parameters().front().device();
     torch::serialize::InputArchive archive, network, average, optimizer;
-    archive.load_from(path.string(), device);
+    archive.load_from(bytes.data(), bytes.size(), device);
     archive.read("network", network);
     archive.read("average", average);
     parts.network->load(network);
@@ -201,8 +226,7 @@ Status RunFolder::loadCheckpoint(const std::string& name, CheckpointParts& parts
   } catch (const std::exception& e) {
     const auto* torchError = dynamic_cast<const c10::Error*>(&e);
     const std::string why = torchError ? torchError->what_without_backtrace() : e.what();
-    return Error{ErrorCode::Format,
-                 path.string() + " is damaged or belongs to another network: " + why};
+    return Error{ErrorCode::Format, origin + " is damaged or belongs to another network: " + why};
   }
   return {};
 }

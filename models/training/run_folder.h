@@ -34,6 +34,10 @@ struct DataFacts {
   std::uint64_t testImages = 0;
 };
 
+nlohmann::json toJson(const DataFacts& facts);
+/// Throws nlohmann::json::exception for what toJson did not write.
+DataFacts dataFactsFromJson(const nlohmann::json& value);
+
 /// Where a run stands. Sums are of the epoch that is under way.
 struct TrainingState {
   int epoch = 0;  ///< epochs finished
@@ -62,6 +66,10 @@ class RunFolder {
   static Result<RunFolder> create(const std::filesystem::path& path, const TrainingConfig& config);
   /// Opens an existing one. Errors: NotFound, Format.
   static Result<RunFolder> open(const std::filesystem::path& path);
+  /// For a process that follows another one's lead (models/training/group.h):
+  /// settings only, there is nothing on disk and nothing may be read or
+  /// written.
+  static RunFolder follower(const TrainingConfig& config) { return RunFolder({}, config); }
 
   const std::filesystem::path& path() const { return m_path; }
   const TrainingConfig& config() const { return m_config; }
@@ -81,6 +89,13 @@ class RunFolder {
   Status saveCheckpoint(const std::string& name, const CheckpointParts& parts) const;
   /// Errors: NotFound, Format (damaged, or of another network).
   Status loadCheckpoint(const std::string& name, CheckpointParts& parts) const;
+
+  /// A checkpoint's bytes, for processes that cannot read the folder. Errors:
+  /// NotFound, Io.
+  Result<std::string> readCheckpoint(const std::string& name) const;
+  /// Errors: Format; `origin` begins the message.
+  static Status parseCheckpoint(const std::string& bytes, const std::string& origin,
+                                CheckpointParts& parts);
 
  private:
   RunFolder(std::filesystem::path path, TrainingConfig config)

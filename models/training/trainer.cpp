@@ -4,6 +4,7 @@
 #include <chrono>
 #include <cmath>
 #include <cstdio>
+#include <cstdlib>
 #include <ctime>
 #include <filesystem>
 #include <memory>
@@ -12,6 +13,9 @@
 #include <utility>
 
 #include <ATen/Parallel.h>
+#include <ATen/autocast_mode.h>
+
+#include "models/training/onnx_import.h"
 
 namespace pillarbox::training {
 namespace {
@@ -157,6 +161,46 @@ json explainLost(const Evaluation& evaluation, double range) {
   return {};
 }
 
+// While it lives, convolutions and products on a GPU run in bf16 (and keep
+// float32's range).
+class Autocast {
+ public:
+  explicit Autocast(bool on) : m_on(on) {
+    if (!on) return;
+    at::autocast::set_autocast_gpu_dtype(torch::kBFloat16);
+    at::autocast::set_enabled(true);
+  }
+  ~Autocast() {
+    if (!m_on) return;
+    at::autocast::clear_cache();
+    at::autocast::set_enabled(false);
+  }
+  Autocast(const Autocast&) = delete;
+  Autocast& operator=(const Autocast&) = delete;
+
+ private:
+  bool m_on;
+};
+
+// Statistics that a process takes of its own part of a batch, if activations
+// have any.
+std::vector<torch::Tensor> ownStatistics(const Network& network) {
+  std::vector<torch::Tensor> result;
+  for (const auto& buffer : network->named_buffers()) {
+    if (buffer.key().ends_with(".means") || buffer.key().ends_with(".scale")) {
+      result.push_back(buffer.value());
+    }
+  }
+  return result;
+}
+
+bool isOnnx(const std::string& path) {
+  return std::filesystem::path(path).extension() == ".onnx";
+}
+
+// Data sets up to this size are kept on the GPU.
+constexpr std::size_t kMostOnDevice = std::size_t{4} << 30;
+
 // Where a path to a run or to one of its checkpoints leads.
 std::pair<std::filesystem::path, std::string> runAndCheckpoint(const std::string& path) {
   const std::filesystem::path given(path);
@@ -270,12 +314,25 @@ Evaluation evaluate(Network network, const data::ImageSet& images,
 }
 
 Result<torch::Device> chooseDevice(const std::string& setting) {
+  const bool wanted = setting.starts_with("cuda");
   const bool cuda = setting != "cpu" && torch::cuda::is_available();
-  if (setting == "cuda" && !cuda) {
+  const bool numbered = setting.starts_with("cuda:");
+  const int number = numbered ? std::stoi(setting.substr(5)) : 0;
+  if (wanted && (!cuda || number >= static_cast<int>(torch::cuda::device_count()))) {
     return Error{ErrorCode::Unsupported,
-                 "This machine, or its LibTorch, has no CUDA device; use --device cpu."};
+                 cuda ? "This machine has " + std::to_string(torch::cuda::device_count()) +
+                            " CUDA devices; " + setting + " is not one of them."
+                      : "This machine, or its LibTorch, has no CUDA device; use --device cpu."};
   }
-  return torch::Device(cuda ? torch::kCUDA : torch::kCPU);
+  if (!cuda) return torch::Device(torch::kCPU);
+  // Started by torchrun or the like, with several processes on this machine:
+  // each takes its own.
+  if (const char* local = std::getenv("LOCAL_RANK"); local && *local && !numbered) {
+    const int own = std::atoi(local) % static_cast<int>(torch::cuda::device_count());
+    return torch::Device(torch::kCUDA, static_cast<c10::DeviceIndex>(std::max(0, own)));
+  }
+  return numbered ? torch::Device(torch::kCUDA, static_cast<c10::DeviceIndex>(number))
+                  : torch::Device(torch::kCUDA);
 }
 
 void prepareLibTorch(const TrainingConfig& config) {
@@ -284,9 +341,18 @@ void prepareLibTorch(const TrainingConfig& config) {
   torch::manual_seed(config.seed);
 }
 
+Result<architectures::Architecture> architectureOf(const TrainingConfig& config, int classes) {
+  if (config.architecture.is_null()) {
+    return architectures::makeArchitecture(config.network, classes, config.imageSize);
+  }
+  PILLARBOX_ASSIGN(auto architecture, architectureFromJson(config.architecture));
+  architecture.classes = classes;
+  architecture.layers.back().outputs = classes;
+  return architecture;
+}
+
 Result<Network> makeNetwork(const TrainingConfig& config, int classes) {
-  PILLARBOX_ASSIGN(auto architecture,
-                   architectures::makeArchitecture(config.network, classes, config.imageSize));
+  PILLARBOX_ASSIGN(auto architecture, architectureOf(config, classes));
   return Network(std::move(architecture), config.activationSettings(), config.activation,
                  config.layerOptions());
 }
@@ -306,10 +372,20 @@ Result<TrainedNetwork> loadTrained(const std::string& path) {
 }
 
 Result<TrainOutcome> train(RunFolder& run, const data::Dataset& dataset,
-                           const TrainCallbacks& callbacks) {
+                           const TrainCallbacks& callbacks, Group* group) {
   const TrainingConfig& config = run.config();
   prepareLibTorch(config);
   PILLARBOX_ASSIGN(const torch::Device device, chooseDevice(config.device));
+  const bool leads = !group || group->leads();
+  const auto parties = static_cast<std::size_t>(group ? group->size() : 1);
+  if (static_cast<std::size_t>(config.batch) % parties != 0 ||
+      static_cast<std::size_t>(config.batch) < 2 * parties) {
+    return Error{ErrorCode::InvalidArgument,
+                 "A batch of " + std::to_string(config.batch) + " images cannot be shared by " +
+                     std::to_string(parties) +
+                     " processes; use a multiple of their number, two images each at least "
+                     "(--batch)."};
+  }
   if (dataset.train.count() < static_cast<std::size_t>(config.batch)) {
     return Error{ErrorCode::InvalidArgument,
                  "There are only " + std::to_string(dataset.train.count()) +
@@ -318,7 +394,12 @@ Result<TrainOutcome> train(RunFolder& run, const data::Dataset& dataset,
 
   // A resumed run keeps the normalisation it began with.
   DataFacts facts;
-  if (auto stored = run.loadData(); stored.ok()) {
+  if (!leads) {
+    facts = dataFactsFromJson(json::parse(group->broadcast(std::string())));
+    if (facts.classes != dataset.classes || facts.trainImages != dataset.train.count()) {
+      return Error{ErrorCode::InvalidArgument, "The data is not that of the leading process."};
+    }
+  } else if (auto stored = run.loadData(); stored.ok()) {
     facts = std::move(stored).value();
     if (facts.classes != dataset.classes) {
       return Error{ErrorCode::InvalidArgument,
@@ -332,8 +413,15 @@ Result<TrainOutcome> train(RunFolder& run, const data::Dataset& dataset,
     facts = {dataset.classes, data::normalisationOf(dataset.train), dataset.train.count(),
              dataset.test.count()};
     // Weights expect the inputs that they were trained on.
+    if (isOnnx(config.from)) {
+      PILLARBOX_ASSIGN(const ImportedNetwork imported, importOnnx(config.from));
+      if (imported.mean.size() == 3 && imported.std.size() == 3) {
+        std::copy(imported.mean.begin(), imported.mean.end(), facts.normalisation.mean.begin());
+        std::copy(imported.std.begin(), imported.std.end(), facts.normalisation.std.begin());
+      }
+    }
     for (const std::string& other : {config.from, config.teacher}) {
-      if (other.empty()) continue;
+      if (other.empty() || isOnnx(other)) continue;
       PILLARBOX_ASSIGN(const TrainedNetwork trained, loadTrained(other));
       if (trained.facts.classes != facts.classes) {
         return Error{ErrorCode::InvalidArgument, other + " was trained on other classes."};
@@ -343,11 +431,16 @@ Result<TrainOutcome> train(RunFolder& run, const data::Dataset& dataset,
     }
     PILLARBOX_TRY(run.saveData(facts, dataset.skipped));
   }
+  if (group && leads) group->broadcast(toJson(facts).dump());
 
   PILLARBOX_ASSIGN(Network network, makeNetwork(config, static_cast<int>(facts.classes.size())));
   PILLARBOX_ASSIGN(Network average, makeNetwork(config, static_cast<int>(facts.classes.size())));
   network->to(device);
   average->to(device);
+  if (device.is_cuda()) {
+    network->useChannelsLast();
+    average->useChannelsLast();
+  }
   const auto from = tensorsOf(network);
   const auto to = tensorsOf(average);
   updateAverage(from, to, 0);
@@ -356,11 +449,13 @@ Result<TrainOutcome> train(RunFolder& run, const data::Dataset& dataset,
   TrainingState& state = parts.state;
 
   const auto emit = [&](json event) -> Status {
+    if (!leads) return {};
     event["time"] = now();
     if (callbacks.event) callbacks.event(event);
     return run.log(event);
   };
   const auto save = [&](const char* name) -> Status {
+    if (!leads) return {};
     PILLARBOX_TRY(run.saveCheckpoint(name, parts));
     if (callbacks.event) {
       callbacks.event({{"event", "checkpoint"},
@@ -370,6 +465,19 @@ Result<TrainOutcome> train(RunFolder& run, const data::Dataset& dataset,
     }
     return {};
   };
+  // Whether the leader has this checkpoint; and it, for all.
+  const auto exists = [&](const char* name) {
+    const bool here = leads && run.hasCheckpoint(name);
+    return group ? !group->broadcast(std::string(here ? "yes" : "")).empty() : here;
+  };
+  const auto restore = [&](const char* name) -> Status {
+    if (!group) return run.loadCheckpoint(name, parts);
+    std::string bytes;
+    if (leads) {
+      PILLARBOX_ASSIGN(bytes, run.readCheckpoint(name));
+    }
+    return RunFolder::parseCheckpoint(group->broadcast(bytes), name, parts);
+  };
   const auto stopping = [&] { return callbacks.stop && callbacks.stop->load(); };
   const auto position = [&](const char* event) -> json {
     return {{"event", event}, {"epoch", state.epoch}, {"step", state.stepInEpoch}};
@@ -377,26 +485,33 @@ Result<TrainOutcome> train(RunFolder& run, const data::Dataset& dataset,
   const auto batch = static_cast<std::size_t>(config.batch);
   const auto steps = static_cast<std::int64_t>(dataset.train.count() / batch);
 
-  if (run.hasCheckpoint("last")) {
-    PILLARBOX_TRY(run.loadCheckpoint("last", parts));
+  if (exists("last")) {
+    PILLARBOX_TRY(restore("last"));
     json event = position("resume");
     event["epochs"] = config.epochs;
     event["steps_per_epoch"] = steps;
     event["range"] = config.range;
     PILLARBOX_TRY(emit(std::move(event)));
   } else {
-    if (!config.from.empty()) {
-      PILLARBOX_ASSIGN(const TrainedNetwork start, loadTrained(config.from));
-      PILLARBOX_TRY(copyWeights(start.network, network, config.from));
-    }
-    if (config.tuneCoefficients && config.activation == ActivationKind::Polynomial) {
+    const auto someImages = [&] {
       const std::size_t count = std::min<std::size_t>(dataset.train.count(), 256);
       std::vector<std::uint32_t> some = data::shuffledOrder(dataset.train.count(), config.seed, -1);
       some.resize(count);
-      network->tuneCoefficients(
-          data::gatherAugmented(dataset.train, some, facts.normalisation, {0, false}, 0, 0)
-              .images.to(device));
+      return data::gatherAugmented(dataset.train, some, facts.normalisation, {0, false}, 0, 0)
+          .images.to(device);
+    };
+    if (leads && isOnnx(config.from)) {
+      PILLARBOX_ASSIGN(const ImportedNetwork imported, importOnnx(config.from));
+      loadImported(imported, network);
+      calibrate(network, someImages());
+    } else if (leads && !config.from.empty()) {
+      PILLARBOX_ASSIGN(const TrainedNetwork start, loadTrained(config.from));
+      PILLARBOX_TRY(copyWeights(start.network, network, config.from));
     }
+    if (leads && config.tuneCoefficients && config.activation == ActivationKind::Polynomial) {
+      network->tuneCoefficients(someImages());
+    }
+    if (group) group->broadcast(from);
     updateAverage(from, to, 0);
     const auto counts = architectures::countsOf(network->architecture());
     PILLARBOX_TRY(save("last"));
@@ -415,6 +530,7 @@ Result<TrainOutcome> train(RunFolder& run, const data::Dataset& dataset,
                         {"mean", facts.normalisation.mean},
                         {"std", facts.normalisation.std},
                         {"device", device.str()},
+                        {"processes", parties},
                         {"threads", at::get_num_threads()}}));
   }
 
@@ -455,6 +571,11 @@ Result<TrainOutcome> train(RunFolder& run, const data::Dataset& dataset,
   if (config.classWeights) {
     goal.classWeights = balancedWeights(dataset.train.labels, facts.classes.size()).to(device);
   }
+  const bool onDevice = device.is_cuda() && dataset.train.pixels.size() <= kMostOnDevice;
+  const auto resident = onDevice ? data::toDevice(dataset.train, device) : data::DeviceImages{};
+  const std::size_t share = batch / parties;  // of every batch, this process'
+  const std::size_t mine = share * static_cast<std::size_t>(group ? group->rank() : 0);
+  const auto shared = group ? ownStatistics(network) : std::vector<torch::Tensor>{};
   while (state.epoch < config.epochs) {
     const auto order = data::shuffledOrder(dataset.train.count(), config.seed, state.epoch);
     const auto strength =
@@ -484,14 +605,22 @@ Result<TrainOutcome> train(RunFolder& run, const data::Dataset& dataset,
             .lr(g == 2 ? learningRate * config.coefficientRate : learningRate);
       }
       const std::span<const std::uint32_t> indices(
-          order.data() + static_cast<std::size_t>(state.stepInEpoch) * batch, batch);
-      const data::Batch part = data::gatherAugmented(dataset.train, indices, facts.normalisation,
+          order.data() + static_cast<std::size_t>(state.stepInEpoch) * batch + mine, share);
+      data::Batch part = onDevice
+                             ? data::gatherAugmented(resident, indices, facts.normalisation,
+                                                     config.augmentation, config.seed, state.epoch)
+                             : data::gatherAugmented(dataset.train, indices, facts.normalisation,
                                                      config.augmentation, config.seed, state.epoch);
-      const MixedBatch mixed = mix(part.images.to(device), part.labels.to(device), config.mixing,
-                                   config.seed, state.epoch, state.stepInEpoch);
+      if (device.is_cuda()) {
+        part.images = part.images.to(device).contiguous(torch::MemoryFormat::ChannelsLast);
+      }
+      const MixedBatch mixed = mix(part.images, part.labels.to(device), config.mixing, config.seed,
+                                   state.epoch, state.stepInEpoch);
       torch::Tensor wanted;
+      const bool narrow = device.is_cuda() && config.mixedPrecision;
       if (teacher) {
         const torch::NoGradGuard guard;
+        const Autocast cast(narrow);
         const torch::Tensor images =
             teacherScale.defined() ? mixed.images * teacherScale + teacherShift : mixed.images;
         wanted = teacher->forward(images, {}).logits;
@@ -503,11 +632,19 @@ Result<TrainOutcome> train(RunFolder& run, const data::Dataset& dataset,
       options.penaltyExponent = penalised ? strength.exponent : 0;
       options.statistics = &seen;
       options.dynamicScale = state.epoch < config.scaleEpochs;
+      options.group = group;
       optimizer->zero_grad();
-      const auto out = network->forward(mixed.images, options);
-      const torch::Tensor loss = objective(out.logits, mixed, wanted, goal);
+      const auto out = [&] {
+        const Autocast cast(narrow);
+        return network->forward(mixed.images, options);
+      }();
+      // A mean over the whole batch, of which this is a part; the penalty is a
+      // sum.
+      const torch::Tensor loss =
+          objective(out.logits, mixed, wanted, goal) / static_cast<double>(parties);
       const torch::Tensor penalty = out.penalty * strength.coefficient;
       (loss + penalty).backward();
+      if (group) group->sumGradients(network->parameters());
       if (config.alternate) {  // without a gradient the optimiser leaves a parameter alone
         for (auto& group : groups) {
           const bool rests = &group == &groups.back() ? coefficientsRest : weightsRest;
@@ -518,11 +655,22 @@ Result<TrainOutcome> train(RunFolder& run, const data::Dataset& dataset,
       }
       const double limit = config.gradientClip > 0 ? config.gradientClip : 1e30;
       const double norm = torch::nn::utils::clip_grad_norm_(network->parameters(), limit);
-      const double lossValue = loss.item<double>();
       bool escaped = false;
       for (const auto& layer : seen) {
         escaped = escaped || !(layer.values.largest <= kDivergence * config.range);
       }
+      // What all processes saw, and whether any is asked to stop.
+      torch::Tensor counts =
+          torch::tensor({loss.item<double>(), penalty.item<double>(),
+                         out.logits.argmax(1).eq(mixed.labels).sum().item<double>(),
+                         escaped ? 1.0 : 0.0, stopping() ? 1.0 : 0.0},
+                        torch::kDouble);
+      if (group) group->sum(counts);
+      const double* all = counts.data_ptr<double>();
+      const double lossValue = all[0];
+      escaped = all[3] > 0;
+      const bool voted = all[4] > 0;
+      const auto stopNow = [&] { return group ? voted : stopping(); };
       if (!std::isfinite(norm) || !std::isfinite(lossValue) ||
           (escaped && config.activation == ActivationKind::Polynomial)) {
         diverged = true;
@@ -530,14 +678,14 @@ Result<TrainOutcome> train(RunFolder& run, const data::Dataset& dataset,
       }
       for (std::size_t i = 0; i < seen.size(); ++i) inEpoch[i].values.add(seen[i].values);
       optimizer->step();
+      if (!shared.empty()) group->broadcast(shared);
       updateAverage(from, to,
                     std::min(config.averageDecay, (1.0 + static_cast<double>(step)) /
                                                       (10.0 + static_cast<double>(step))));
 
       state.lossSum += lossValue * static_cast<double>(batch);
-      state.penaltySum += penalty.item<double>() * static_cast<double>(batch);
-      state.correct += static_cast<std::uint64_t>(
-          out.logits.argmax(1).eq(mixed.labels).sum().item<std::int64_t>());
+      state.penaltySum += all[1] * static_cast<double>(batch);
+      state.correct += static_cast<std::uint64_t>(all[2]);
       state.seen += batch;
       ++state.stepInEpoch;
 
@@ -546,7 +694,7 @@ Result<TrainOutcome> train(RunFolder& run, const data::Dataset& dataset,
       state.seconds += took;
       const double speed = static_cast<double>(batch) / std::max(took, 1e-6);
       rate = rate == 0 ? speed : 0.98 * rate + 0.02 * speed;
-      if (callbacks.progress && secondsSince(lastProgress) > 0.5) {
+      if (leads && callbacks.progress && secondsSince(lastProgress) > 0.5) {
         lastProgress = mark;
         const double images = static_cast<double>(state.seen);
         const double left = totalSteps - static_cast<double>(step + 1);
@@ -554,19 +702,23 @@ Result<TrainOutcome> train(RunFolder& run, const data::Dataset& dataset,
                             state.lossSum / images, static_cast<double>(state.correct) / images,
                             rate, left * static_cast<double>(batch) / rate});
       }
-      const auto paused = [&] { return callbacks.pause && callbacks.pause->load(); };
-      const bool pausing = paused();
-      if (stopping() || pausing || secondsSince(lastCheckpoint) > 60 * config.checkpointMinutes) {
+      // The others wait for a pausing leader's next batch.
+      const auto paused = [&] { return leads && callbacks.pause && callbacks.pause->load(); };
+      const bool leaving = stopNow();
+      const bool pausing = !leaving && paused();
+      if (leaving || pausing || secondsSince(lastCheckpoint) > 60 * config.checkpointMinutes) {
         PILLARBOX_TRY(save("last"));
         lastCheckpoint = Clock::now();
       }
       if (pausing) {
         PILLARBOX_TRY(emit(position("paused")));
         while (paused() && !stopping()) std::this_thread::sleep_for(std::chrono::milliseconds(50));
-        if (!stopping()) PILLARBOX_TRY(emit(position("continued")));
+        // In a group, stopping takes one more batch: the others must hear of
+        // it.
+        if (group || !stopping()) PILLARBOX_TRY(emit(position("continued")));
         mark = Clock::now();
       }
-      if (stopping()) {
+      if (leaving || (pausing && stopNow())) {
         PILLARBOX_TRY(emit(position("stopped")));
         return TrainOutcome::Stopped;
       }
@@ -583,8 +735,8 @@ Result<TrainOutcome> train(RunFolder& run, const data::Dataset& dataset,
       const double scale = state.rateScale / 2;
       const int epoch = state.epoch + 1;
       // A checkpoint from which training diverged twice may carry the cause: go further back.
-      const bool back = recoveries > 2 && run.hasCheckpoint("best");
-      PILLARBOX_TRY(run.loadCheckpoint(back ? "best" : "last", parts));
+      const bool back = recoveries > 2 && exists("best");
+      PILLARBOX_TRY(restore(back ? "best" : "last"));
       state.rateScale = scale;
       PILLARBOX_TRY(emit({{"event", "recovery"},
                           {"epoch", epoch},
@@ -597,8 +749,11 @@ Result<TrainOutcome> train(RunFolder& run, const data::Dataset& dataset,
     }
 
     const Evaluation evaluation =
-        evaluate(average, dataset.test, facts.normalisation, false, callbacks.stop);
-    if (evaluation.images < dataset.test.count()) {  // the evaluation is made up for at resumption
+        leads ? evaluate(average, dataset.test, facts.normalisation, false, callbacks.stop)
+              : Evaluation{};
+    bool cutShort = evaluation.images < dataset.test.count();
+    if (group) cutShort = !group->broadcast(std::string(cutShort ? "cut short" : "")).empty();
+    if (cutShort) {  // the evaluation is made up for at resumption
       PILLARBOX_TRY(save("last"));
       PILLARBOX_TRY(emit(position("stopped")));
       return TrainOutcome::Stopped;

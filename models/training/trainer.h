@@ -27,6 +27,7 @@
 
 #include "engine/core/result.h"
 #include "models/data/image_set.h"
+#include "models/training/group.h"
 #include "models/training/run_folder.h"
 
 namespace pillarbox::training {
@@ -55,7 +56,7 @@ Evaluation evaluate(Network network, const data::ImageSet& images,
                     const data::Normalisation& normalisation, bool clip,
                     const std::atomic<bool>* stop = nullptr);
 
-/// The device that a setting of "auto", "cpu" or "cuda" means here. Errors: Unsupported.
+/// The device that a setting of "auto", "cpu", "cuda" or "cuda:N" means here. Errors: Unsupported.
 Result<torch::Device> chooseDevice(const std::string& setting);
 
 /// Sets LibTorch's threads (0: one a core) and seeds its generator.
@@ -82,12 +83,20 @@ struct TrainCallbacks {
 
 enum class TrainOutcome { Finished, Stopped };
 
-/// Trains from the folder's last checkpoint, or from the start, to the end.
+/// Trains from the folder's last checkpoint, or from the start, to the end. In a group, every
+/// process calls it with the same settings and data; those that do not lead, with
+/// RunFolder::follower, and their callbacks get no events. Evaluation is the leader's work.
+///
+/// On a GPU, small data sets are kept there, layouts are channels-last, and convolutions and
+/// products run in bf16 where the settings say so.
 /// Errors: InvalidArgument, Format (data and network do not fit), Io, Exhausted (diverges even
 /// after recoveries; the message says where).
 Result<TrainOutcome> train(RunFolder& run, const data::Dataset& dataset,
-                           const TrainCallbacks& callbacks);
+                           const TrainCallbacks& callbacks, Group* group = nullptr);
 
+/// The layers of a run's network for `classes` classes.
+/// Errors: those of makeArchitecture and architectureFromJson.
+Result<architectures::Architecture> architectureOf(const TrainingConfig& config, int classes);
 /// The network of a run for `classes` classes.
 Result<Network> makeNetwork(const TrainingConfig& config, int classes);
 

@@ -4,12 +4,17 @@
 #include <fstream>
 #include <span>
 
+#include "engine/offline/dealing.h"
 #include "models/onnx_reader.h"
 #include "models/oracle.h"
 #include "models/pillar/fit_report.h"
 #include "models/training/export.h"
+#include "models/training/model_report.h"
+#include "models/training/onnx_import.h"
 #include "models/training/trainer.h"
+#include "tests/support/onnx_builder.h"
 #include "tests/training/expect.h"
+#include "tests/training/small_data.h"
 
 namespace {
 
@@ -29,9 +34,9 @@ struct Published {
 void publishedSizes() {
   const Published list[] = {
       {"pillar7", 0, 0.42, 163840, 7, 6},           {"minionn", 0, 0.166, 173056, 8, 7},
-      {"vgg16", 0, 15.2, 183808, 16, 13},           {"resnet18", 11173962, 11.2, 557056, 18, 20},
-      {"resnet32", 0, 0.47, 303104, 32, 33},        {"resnet110", 0, 1.73, 1048576, 110, 111},
-      {"resnet50", 23528522, 23.5, 9608704, 50, 53}};
+      {"resnet9", 0, 6.57, 376832, 9, 8},           {"vgg16", 0, 15.2, 183808, 16, 13},
+      {"resnet18", 11173962, 11.2, 557056, 18, 20}, {"resnet32", 0, 0.47, 303104, 32, 33},
+      {"resnet110", 0, 1.73, 1048576, 110, 111},    {"resnet50", 23528522, 23.5, 9608704, 50, 53}};
   for (const auto& p : list) {
     for (const auto& info : architectures::architectureList()) {
       if (info.name != p.name) continue;
@@ -87,6 +92,14 @@ void roundTrip(const std::string& name, std::uint32_t size, bool disturbed = tru
   EXPECT_EQUAL(model->model.activationCount(), counts.activations);
   EXPECT_EQUAL(model->model.labels.size(), 7U);
   EXPECT(std::abs(model->model.mean[0] - 0.5F) < 1e-6F);
+  // What the report predicts is the same from the architecture and from the
+  // file, and is what the protocol does.
+  const auto cost = inferenceCost(model->model);
+  EXPECT(toJson(cost) == toJson(inferenceCost((*network)->architecture(), 4)));
+  EXPECT_EQUAL(cost.multiplyAdds, counts.multiplyAdds);
+  const auto dealt = offline::offlineCost(model->model);
+  EXPECT_EQUAL(cost.offlineToClient, 8 * dealt.correctionWords);
+  EXPECT_EQUAL(cost.offlineFromClient, 8 * dealt.maskedOpeningWords);
   for (const auto& stage : model->model.stages) {
     if (!stage.activation) continue;
     EXPECT_EQUAL(stage.activation->fractionBits, 10U);
@@ -122,6 +135,7 @@ void smallNetworks() {
   roundTrip("pillar7", 32);
   roundTrip("minionn", 32);
   roundTrip("resnet32", 16);
+  roundTrip("resnet9", 16);
 }
 
 void poolingBeforeNorm() {
@@ -181,6 +195,89 @@ void fitPlotAndCache() {
   EXPECT(again.ok() && again->nodes != 123456789U && again->coefficients == fit->coefficients);
 }
 
+// A network as PyTorch exports it: ReLU, one batch norm left over, a shortcut,
+// no metadata.
+std::string reluNetwork(const std::filesystem::path& file) {
+  using testing::Window;
+  const Window same = Window::square(3, 1, 1);
+  testing::OnnxBuilder b({3, 8, 8}, 11);
+  const auto relu = [&](const std::string& x) { return b.op("Relu", {x}, b.shape(x)); };
+  std::string x = relu(b.conv(b.input(), 8, same));
+  const std::string shortcut = x;
+  x = relu(b.batchNorm(b.conv(x, 8, same, false)));
+  x = relu(b.add(b.conv(x, 8, same), shortcut));
+  x = b.averagePool(x, Window::square(2, 2));
+  x = relu(b.conv(x, 12, Window::square(1)));
+  x = b.gemm(b.flatten(b.globalAveragePool(x)), 3);
+  b.finish(x).clear_metadata_props();
+  EXPECT(writeFileAtomically(file, b.bytes()).ok());
+  return file.string();
+}
+
+void importsWhatPyTorchExports() {
+  TemporaryFolder folder;
+  const std::string file = reluNetwork(folder.path() / "relu.onnx");
+  const auto imported = importOnnx(file);
+  if (!imported.ok()) std::cerr << imported.error().message << "\n";
+  EXPECT(imported.ok());
+  if (!imported.ok()) return;
+  EXPECT_EQUAL(imported->architecture.classes, 3);
+  EXPECT(imported->labels.empty() && imported->mean.empty());
+
+  TrainingConfig config = test::smallConfig(folder.path() / "data");
+  config.network = imported->architecture.name;
+  config.architecture = toJson(imported->architecture);
+  config.activation = ActivationKind::Relu;
+  // The settings survive being written down.
+  auto restored = configFromJson(nlohmann::json::parse(toJson(config).dump()));
+  EXPECT(restored.ok());
+  auto network = makeNetwork(*restored, 3).value();
+  loadImported(*imported, network);
+  network->eval();
+  const torch::NoGradGuard guard;
+  const torch::Tensor images = syntheticImages(20, 8);
+  const auto graph = models::readForTraining(file).value().graph;
+  const auto check = [&](double tolerance) {
+    const torch::Tensor logits = network->forward(images, {}).logits;
+    for (int i = 0; i < 20; ++i) {
+      const torch::Tensor image = images[i].contiguous();
+      const auto expected = models::evaluateFloat(
+          graph, {image.data_ptr<float>(), static_cast<std::size_t>(image.numel())});
+      for (int c = 0; c < 3; ++c) {
+        EXPECT(std::abs(logits[i][c].item<double>() - expected[static_cast<std::size_t>(c)]) <
+               tolerance);
+      }
+    }
+  };
+  check(1e-4);
+  calibrate(network, images);
+  check(1e-3);  // the same function, now through batch norms with statistics
+
+  // As the start of a conversion: it runs, and what comes out can be exported.
+  test::writeSmallData(folder.path() / "data");
+  EXPECT(applyPreset(*restored, "convert").ok());
+  TrainingConfig conversion = *restored;
+  conversion.activation = ActivationKind::Polynomial;
+  conversion.from = file;
+  conversion.epochs = 2;
+  auto run = RunFolder::create(folder.path() / "run", conversion).value();
+  const torch::AutoGradMode training(true);
+  const auto outcome = train(run, test::readSmallData(folder.path() / "data"), {});
+  if (!outcome.ok()) std::cerr << outcome.error().message << "\n";
+  EXPECT(outcome.ok());
+  const auto model = exportRun(run, "last", folder.path() / "model.onnx");
+  if (!model.ok()) std::cerr << model.error().message << "\n";
+  EXPECT(model.ok() && model->model.stages.size() == 5U);
+
+  // What cannot be converted is refused with its name.
+  testing::OnnxBuilder bad({3, 8, 8}, 1);
+  const std::string pooled = bad.op("MaxPool", {bad.input()}, {3, 4, 4});
+  bad.finish(bad.gemm(bad.flatten(pooled), 3));
+  EXPECT(writeFileAtomically(folder.path() / "bad.onnx", bad.bytes()).ok());
+  const auto refused = importOnnx(folder.path() / "bad.onnx");
+  EXPECT(!refused.ok() && refused.error().message.find("MaxPool") != std::string::npos);
+}
+
 }  // namespace
 
 int main() {
@@ -190,5 +287,6 @@ int main() {
                                {"round trip with pooling before batch norm", poolingBeforeNorm},
                                {"round trip of bottlenecks", bottlenecks},
                                {"refusals", refuses},
+                               {"networks from PyTorch", importsWhatPyTorchExports},
                                {"fit plot and cache", fitPlotAndCache}});
 }

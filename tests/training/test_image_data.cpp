@@ -82,7 +82,7 @@ void skipsDamagedFiles() {
   write(folder.path() / "train/a/empty.png", "");
   write(folder.path() / "train/a/noise.jpg", "\xff\xd8\xff this is no JPEG");
   write(folder.path() / "train/b/large.ppm", ppm(20, 1));
-  const auto set = readDataset({folder.path()}, {16, true});
+  const auto set = readDataset({folder.path()}, {16, true, false});
   EXPECT(set.ok());
   if (!set.ok()) return;
   EXPECT_EQUAL(set->train.count(), 1U);
@@ -92,6 +92,89 @@ void skipsDamagedFiles() {
     const bool large = file.path.find("large.ppm") != std::string::npos;
     EXPECT_EQUAL(file.reason.find("20x20 pixels instead of 16x16") != std::string::npos, large);
   }
+}
+
+void makesASplit() {
+  TemporaryFolder folder;
+  for (int i = 0; i < 23; ++i) {
+    write(folder.path() / "photos/cats" / (std::to_string(i) + ".ppm"), ppm(16, i));
+    if (i < 3) write(folder.path() / "photos/dogs" / (std::to_string(i) + ".ppm"), ppm(16, i));
+  }
+  write(folder.path() / "photos/.hidden", "nothing");
+  const auto set = readDataset({folder.path()}, {16, true});
+  EXPECT(set.ok());
+  if (!set.ok()) return;
+  EXPECT(set->splitMade && set->skipped.empty());
+  EXPECT((set->classes == std::vector<std::string>{"cats", "dogs"}));
+  EXPECT_EQUAL(set->test.count(), 5U);  // a fifth of 23, and one of three
+  EXPECT_EQUAL(set->train.count(), 21U);
+  EXPECT_EQUAL(std::count(set->test.labels.begin(), set->test.labels.end(), 1), 1);
+  // The same choice every time, also where only the test images are read or others are added.
+  const auto again = readDataset({folder.path()}, {16, false});
+  EXPECT(again.ok() && again->train.count() == 0 && again->test.pixels == set->test.pixels);
+  // Training images alone: the split comes out of them. A given test split stays.
+  fs::rename(folder.path() / "photos", folder.path() / "train");
+  const auto moved = readDataset({folder.path()}, {16, true});
+  EXPECT(moved.ok() && moved->splitMade && moved->test.pixels == set->test.pixels);
+  write(folder.path() / "test/cats/a.ppm", ppm(16, 9));
+  const auto given = readDataset({folder.path()}, {16, true});
+  EXPECT(given.ok() && !given->splitMade && given->test.count() == 1);
+}
+
+void resizes() {
+  TemporaryFolder folder;
+  // Left half dark, right half bright, twice as wide as high: the crop keeps the middle.
+  std::string wide = "P6\n64 32\n255\n";
+  for (int y = 0; y < 32; ++y) {
+    for (int x = 0; x < 64; ++x) wide += std::string(3, x < 32 ? 10 : static_cast<char>(200));
+  }
+  write(folder.path() / "train/a/wide.ppm", wide);
+  write(folder.path() / "test/a/same.ppm", ppm(16, 1));
+  const auto set = readDataset({folder.path()}, {16, true});
+  EXPECT(set.ok());
+  if (!set.ok()) return;
+  EXPECT_EQUAL(set->train.count(), 1U);
+  const auto image = set->train.image(0);
+  EXPECT_EQUAL(int{image[3 * (16 * 5 + 2)]}, 10);
+  EXPECT_EQUAL(int{image[3 * (16 * 5 + 13)]}, 200);
+}
+
+void caches() {
+  TemporaryFolder folder;
+  const auto pictures = folder.path() / "pictures";
+  for (int i = 0; i < 10; ++i) {
+    write(pictures / "a" / (std::to_string(i) + ".ppm"), ppm(16, i));
+    write(pictures / "b" / (std::to_string(i) + ".ppm"), ppm(16, 20 + i));
+  }
+  write(pictures / "b/broken.jpg", "no picture");
+  std::size_t decoded = 0;
+  ReadOptions options;
+  options.size = 16;
+  options.cacheFolder = folder.path() / "cache";
+  options.progress = [&](std::size_t done, std::size_t all) {
+    decoded = done;
+    EXPECT_EQUAL(all, 21U);
+  };
+  const auto first = readDataset({pictures}, options);
+  EXPECT(first.ok() && decoded == 21);
+  decoded = 0;
+  const auto second = readDataset({pictures}, options);
+  EXPECT(second.ok());
+  if (!first.ok() || !second.ok()) return;
+  EXPECT_EQUAL(decoded, 0U);
+  EXPECT(second->train.pixels == first->train.pixels && second->test.labels == first->test.labels);
+  EXPECT(second->classes == first->classes && second->splitMade);
+  EXPECT_EQUAL(second->skipped.size(), 1U);
+  // A changed file, and a damaged cache, are noticed.
+  write(pictures / "a/3.ppm", ppm(16, 99) + "x");
+  EXPECT(readDataset({pictures}, options).ok());
+  EXPECT_EQUAL(decoded, 21U);
+  for (const auto& file : fs::directory_iterator(options.cacheFolder)) {
+    fs::resize_file(file.path(), fs::file_size(file.path()) - 1);
+  }
+  decoded = 0;
+  const auto third = readDataset({pictures}, options);
+  EXPECT(third.ok() && decoded == 21 && third->train.count() == first->train.count());
 }
 
 void readsZips() {
@@ -135,7 +218,8 @@ void readsCifar() {
   write(folder.path() / "data_batch_2.bin", bad + "cut");
   write(folder.path() / "test_batch.bin", records);
   write(folder.path() / "batches.meta.txt",
-        "airplane\nautomobile\nbird\ncat\ndeer\ndog\nfrog\nhorse\nship\ntruck\n\n");
+        "airplane\nautomobile\nbird\ncat\ndeer\ndog\nfrog\nhorse\nship\ntruck\n"
+        "\n");
   const auto set = readDataset({folder.path()}, {32, true});
   EXPECT(set.ok());
   if (!set.ok()) return;
@@ -239,15 +323,44 @@ void order() {
   for (std::uint32_t i = 0; i < 1000; ++i) EXPECT(first[i] == i);
 }
 
+void augmentsAnywhere() {
+  // The gathering for GPUs, here on the CPU, gives the same batches.
+  ImageSet set;
+  set.size = 9;
+  std::uint32_t state = 5;
+  for (int i = 0; i < 12; ++i) {
+    set.labels.push_back(static_cast<std::uint16_t>(i % 4));
+    for (int p = 0; p < 3 * 81; ++p) {
+      state = state * 1664525U + 1013904223U;
+      set.pixels.push_back(static_cast<std::uint8_t>(state >> 24));
+    }
+  }
+  const std::vector<std::uint32_t> indices{7, 0, 11, 3, 3, 5};
+  const Normalisation n{{0.4F, 0.5F, 0.6F}, {0.2F, 0.25F, 0.3F}};
+  const auto there = toDevice(set, torch::kCPU);
+  for (const int padding : {0, 3}) {
+    for (int epoch = 0; epoch < 3; ++epoch) {
+      const auto a = gatherAugmented(set, indices, n, {padding, true}, 17, epoch);
+      const auto b = gatherAugmented(there, indices, n, {padding, true}, 17, epoch);
+      EXPECT(torch::equal(a.labels, b.labels));
+      EXPECT(torch::allclose(a.images, b.images, 1e-5, 1e-5));
+    }
+  }
+}
+
 }  // namespace
 
 int main() {
   return pillarbox::test::run({{"folders", readsFolders},
                                {"damaged files are skipped", skipsDamagedFiles},
+                               {"a split is made where there is none", makesASplit},
+                               {"images of other sizes are scaled", resizes},
+                               {"decoded images are cached", caches},
                                {"zips", readsZips},
                                {"CIFAR binaries", readsCifar},
                                {"errors", explainsWhatIsMissing},
                                {"normalisation", normalises},
                                {"augmentation", augmentation},
-                               {"order", order}});
+                               {"order", order},
+                               {"images on a device are augmented alike", augmentsAnywhere}});
 }

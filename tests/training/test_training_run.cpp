@@ -1,6 +1,8 @@
 // Whole runs on a small made-up data set: learning, stopping, killing, resuming, recovering, and
 // the command line around them.
+#include <netinet/in.h>
 #include <poll.h>
+#include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -12,6 +14,7 @@
 
 #include "models/onnx_reader.h"
 #include "models/training/export.h"
+#include "models/training/group.h"
 #include "models/training/trainer.h"
 #include "tests/training/expect.h"
 #include "tests/training/small_data.h"
@@ -26,6 +29,105 @@ using pillarbox::test::readSmallData;
 using pillarbox::test::smallConfig;
 using pillarbox::test::TemporaryFolder;
 using pillarbox::test::writeSmallData;
+
+// A port of this machine that nobody uses just now.
+std::string freeAddress() {
+  const int probe = socket(AF_INET, SOCK_STREAM, 0);
+  sockaddr_in address{};
+  address.sin_family = AF_INET;
+  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  socklen_t size = sizeof address;
+  if (bind(probe, reinterpret_cast<sockaddr*>(&address), size) != 0 ||
+      getsockname(probe, reinterpret_cast<sockaddr*>(&address), &size) != 0) {
+    throw std::runtime_error("no free port");
+  }
+  close(probe);
+  return "127.0.0.1:" + std::to_string(ntohs(address.sin_port));
+}
+
+// One step's gradients and batch norm statistics on images first .. first +
+// count - 1 of a batch, as part `group` of the whole.
+std::vector<torch::Tensor> gradientsOf(std::int64_t first, std::int64_t count, Group* group) {
+  at::set_num_threads(1);
+  torch::manual_seed(4);
+  const torch::Tensor images = torch::randn({12, 3, 8, 8}).slice(0, first, first + count);
+  const torch::Tensor labels = torch::arange(12).remainder(3).slice(0, first, first + count);
+  TrainingConfig config;
+  config.imageSize = 8;
+  auto network = makeNetwork(config, 3).value();
+  network->train();
+  ForwardOptions options;
+  options.clip = true;
+  options.penaltyExponent = 4;
+  options.group = group;
+  const auto out = network->forward(images, options);
+  ObjectiveOptions goal;
+  goal.labelSmoothing = 0.1;
+  const double parties = group ? group->size() : 1;
+  (objective(out.logits, {images, labels, labels, 1.0}, {}, goal) / parties + 1e-3 * out.penalty)
+      .backward();
+  if (group) group->sumGradients(network->parameters());
+  std::vector<torch::Tensor> result;
+  for (const auto& parameter : network->parameters()) result.push_back(parameter.grad());
+  for (const auto& buffer : network->buffers()) result.push_back(buffer.to(torch::kFloat));
+  return result;
+}
+
+// Must come first: processes are forked before LibTorch has threads.
+void twoProcessesAreOne() {
+  TemporaryFolder folder;
+  GroupOptions options;
+  options.size = 2;
+  options.rendezvous = freeAddress();
+  options.patience = 60;
+  pid_t children[2];
+  for (int rank = 0; rank < 2; ++rank) {
+    children[rank] = fork();
+    if (children[rank] != 0) continue;
+    int code = 9;
+    try {
+      options.rank = rank;
+      const auto group = Group::join(options, torch::kCPU);
+      if (!group.ok()) {
+        std::cerr << group.error().message << "\n";
+        _exit(8);
+      }
+      const bool told =
+          (*group)->broadcast(std::string(rank == 0 ? "from the leader" : "")) == "from the leader";
+      // Unequal parts: statistics must be weighted.
+      const auto part = gradientsOf(rank == 0 ? 0 : 5, rank == 0 ? 5 : 7, group->get());
+      const auto equal = gradientsOf(6 * rank, 6, group->get());
+      torch::save(equal, (folder.path() / std::to_string(rank)).string());
+      const bool sane = part.size() == equal.size();
+      code = told && sane ? 0 : 7;
+    } catch (const std::exception& e) {
+      std::cerr << e.what() << "\n";
+    }
+    _exit(code);
+  }
+  for (const pid_t child : children) {
+    int status = 0;
+    waitpid(child, &status, 0);
+    EXPECT(WIFEXITED(status) && WEXITSTATUS(status) == 0);
+  }
+  if (test::failures() > 0) return;
+  const auto one = gradientsOf(0, 12, nullptr);
+  for (int rank = 0; rank < 2; ++rank) {
+    std::vector<torch::Tensor> two;
+    torch::load(two, (folder.path() / std::to_string(rank)).string());
+    EXPECT_EQUAL(two.size(), one.size());
+    for (std::size_t i = 0; i < one.size(); ++i) {
+      const double size = one[i].abs().max().item<double>();
+      EXPECT((one[i] - two[i]).abs().max().item<double>() <= 1e-4 * size + 1e-6);
+    }
+  }
+  options.size = 1;
+  options.rank = 1;
+  EXPECT(Group::join(options, torch::kCPU).error().code == ErrorCode::InvalidArgument);
+  options.rank = 0;
+  options.rendezvous = "nonsense";
+  EXPECT(Group::join(options, torch::kCPU).error().code == ErrorCode::InvalidArgument);
+}
 
 std::vector<torch::Tensor> finalTensors(const RunFolder& run) {
   auto network = makeNetwork(run.config(), 3).value();
@@ -177,41 +279,47 @@ Finished command(const std::vector<std::string>& arguments) {
   return result;
 }
 
+int epochsIn(const std::string& run) {
+  std::ifstream log(run + "/log.jsonl");
+  int count = 0;
+  for (std::string line; std::getline(log, line);) {
+    count += line.find("\"event\":\"epoch\"") != line.npos;
+  }
+  return count;
+}
+
 void killedAndResumed() {
   TemporaryFolder folder;
   writeSmallData(folder.path() / "data");
   const std::string data = (folder.path() / "data").string();
   const std::string run = (folder.path() / "run").string();
+  const std::string whole = (folder.path() / "whole").string();
+  const auto arguments = [&](const std::string& out) {
+    return std::vector<std::string>{
+        "train", "--data",    data, "--image-size",         "8",     "--batch", "20", "--epochs",
+        "15",    "--threads", "1",  "--checkpoint-minutes", "0.001", "--out",   out};
+  };
   const pid_t child = fork();
   if (child == 0) {
     if (!std::freopen("/dev/null", "w", stdout) || !std::freopen("/dev/null", "w", stderr))
       _exit(9);
-    execl(PILLARBOX_TRAIN, PILLARBOX_TRAIN, "train", "--data", data.c_str(), "--image-size", "8",
-          "--batch", "20", "--epochs", "200", "--threads", "1", "--out", run.c_str(), nullptr);
+    const auto list = arguments(run);
+    std::vector<char*> raw{const_cast<char*>(PILLARBOX_TRAIN)};
+    for (const auto& a : list) raw.push_back(const_cast<char*>(a.c_str()));
+    raw.push_back(nullptr);
+    execv(PILLARBOX_TRAIN, raw.data());
     _exit(9);
   }
   // Kill it, without warning, once it has a few epochs behind it.
-  const auto epochs = [&] {
-    std::ifstream log(run + "/log.jsonl");
-    int count = 0;
-    for (std::string line; std::getline(log, line);) count += line.find("\"epoch\":") != line.npos;
-    return count;
-  };
-  for (int i = 0; i < 1200 && epochs() < 3; ++i) {
-    std::this_thread::sleep_for(std::chrono::milliseconds(50));
+  for (int i = 0; i < 3000 && epochsIn(run) < 3; ++i) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(20));
   }
-  EXPECT(epochs() >= 3);
+  EXPECT(epochsIn(run) >= 3);
   kill(child, SIGKILL);
   int status = 0;
   waitpid(child, &status, 0);
   EXPECT(WIFSIGNALED(status));
 
-  // Shorten what is left, then resume to the end.
-  std::ifstream in(run + "/config.json");
-  json config = json::parse(in);
-  in.close();
-  config["epochs"] = epochs() + 2;
-  std::ofstream(run + "/config.json") << config.dump();
   const auto resumed = command({"resume", run, "--json"});
   EXPECT_EQUAL(resumed.code, 0);
   std::istringstream lines(resumed.out);
@@ -222,6 +330,13 @@ void killedAndResumed() {
   const json first = json::parse(line);
   EXPECT_EQUAL(first["event"].get<std::string>(), "resume");
   EXPECT(first["epoch"].get<int>() >= 2);
+
+  // To the last bit what it would have been without the kill.
+  EXPECT_EQUAL(command(arguments(whole)).code, 0);
+  const auto a = finalTensors(RunFolder::open(whole).value());
+  const auto b = finalTensors(RunFolder::open(run).value());
+  EXPECT_EQUAL(a.size(), b.size());
+  for (std::size_t i = 0; i < a.size(); ++i) EXPECT(torch::equal(a[i], b[i]));
 
   const auto evaluated = command({"evaluate", run, "--json"});
   EXPECT_EQUAL(evaluated.code, 0);
@@ -252,6 +367,51 @@ void killedAndResumed() {
   }
   EXPECT_EQUAL(command({"inspect", file}).code, 0);
   EXPECT_EQUAL(command({"train", "--data", data, "--out", run}).code, 1);  // there is a run already
+}
+
+void severalProcesses() {
+  TemporaryFolder folder;
+  writeSmallData(folder.path() / "data");
+  const std::string data = (folder.path() / "data").string();
+  const std::string meeting = freeAddress();
+  const auto arguments = [&](const std::string& out, int rank, int size) {
+    std::vector<std::string> list{"train", "--data",   data, "--image-size", "8", "--batch",
+                                  "20",    "--epochs", "2",  "--threads",    "1"};
+    if (!out.empty()) list.insert(list.end(), {"--out", (folder.path() / out).string()});
+    if (size > 1) {
+      list.insert(list.end(), {"--world-size", std::to_string(size), "--rank", std::to_string(rank),
+                               "--rendezvous", meeting});
+    }
+    return list;
+  };
+  Finished follower;
+  std::thread other([&] { follower = command(arguments("", 1, 2)); });
+  const auto leader = command(arguments("two", 0, 2));
+  other.join();
+  EXPECT_EQUAL(leader.code, 0);
+  EXPECT_EQUAL(follower.code, 0);
+  EXPECT(follower.out.empty());
+  EXPECT_EQUAL(command(arguments("one", 0, 1)).code, 0);
+  const auto last = [&](const char* run) {
+    std::ifstream log(folder.path() / run / "log.jsonl");
+    json found;
+    for (std::string line; std::getline(log, line);) {
+      const json event = json::parse(line);
+      if (event["event"] == "epoch") found = event;
+    }
+    return found;
+  };
+  const json one = last("one"), two = last("two");
+  EXPECT_EQUAL(one["epoch"].get<int>(), 2);
+  EXPECT_EQUAL(two["epoch"].get<int>(), 2);
+  for (const char* key : {"loss", "penalty"}) {
+    const double a = one[key].get<double>(), b = two[key].get<double>();
+    EXPECT(std::abs(a - b) <= 0.01 * std::abs(a));
+  }
+  EXPECT(std::abs(one["test"]["loss"].get<double>() - two["test"]["loss"].get<double>()) < 0.02);
+  // A batch that cannot be shared, and a leader that does not come, are
+  // explained.
+  EXPECT_EQUAL(command({"train", "--data", data, "--rank", "2", "--world-size", "2"}).code, 2);
 }
 
 // A child with pipes at its stdin and stdout.
@@ -369,7 +529,7 @@ void commandLine() {
   EXPECT_EQUAL(command({"inspect", "/nonexistent.onnx"}).code, 1);
   const auto list = command({"list-models", "--json"});
   EXPECT_EQUAL(list.code, 0);
-  EXPECT_EQUAL(std::count(list.out.begin(), list.out.end(), '\n'), 7);
+  EXPECT_EQUAL(std::count(list.out.begin(), list.out.end(), '\n'), 8);
   const auto presets = command({"list-presets", "--json"});
   EXPECT_EQUAL(presets.code, 0);
   EXPECT_EQUAL(std::count(presets.out.begin(), presets.out.end(), '\n'), 6);
@@ -386,11 +546,13 @@ void commandLine() {
 }  // namespace
 
 int main() {
-  return pillarbox::test::run({{"learns, and resumes exactly", learnsAndResumesExactly},
+  return pillarbox::test::run({{"two processes are one", twoProcessesAreOne},
+                               {"learns, and resumes exactly", learnsAndResumesExactly},
                                {"lost images are counted", reportsLostImages},
                                {"recovers or explains", recoversOrExplains},
                                {"damage is rejected", rejectsDamage},
                                {"killed and resumed", killedAndResumed},
+                               {"several processes", severalProcesses},
                                {"paused, continued and stopped from outside", controlled},
                                {"command line", commandLine}});
 }
