@@ -76,80 +76,76 @@ void liftDigit(const Modulus& from, const std::uint64_t* in, const Ntt& to, std:
   to.forward(out);
 }
 
-/// digit(i, j): digit i over prime j of the full basis, transformed.
-template <typename Digit>
-Ciphertext switchKey(const Parameters& parameters, const GaloisKey& key, const Poly& c0,
-                     const Digit& digit) {
+}  // namespace
+
+void addAutomorphism(const Parameters& parameters, const GaloisKey& key, const Ciphertext& x,
+                     Ciphertext& sum) {
   const std::size_t n = parameters.degree();
   const Basis& full = parameters.full();
   const Basis& q = parameters.q();
   const Basis& special = parameters.special();
-  if (key.b.size() != q.count()) throw std::logic_error("a Galois key of other parameters");
-  Poly sums[] = {Poly(q), Poly(q)}, low[] = {Poly(special), Poly(special)};
-  std::vector<const std::uint64_t*> d(q.count()), k(q.count());
-  for (std::size_t j = 0; j < full.count(); ++j) {
-    for (std::size_t i = 0; i < q.count(); ++i) d[i] = digit(i, j);
-    for (std::size_t half = 0; half < 2; ++half) {
-      for (std::size_t i = 0; i < q.count(); ++i) {
-        k[i] = (half == 0 ? key.b : key.a)[i].limb(j);
-      }
-      std::uint64_t* out = j < q.count() ? sums[half].limb(j) : low[half].limb(j - q.count());
-      kernels().dot(full.modulus(j), d.data(), k.data(), d.size(), out, n);
-    }
+  const Kernels& k = kernels();
+  if (key.b.size() != q.count() || x.c0.limbs() != full.count() || sum.c0.limbs() != full.count()) {
+    throw std::logic_error("a Galois key or ciphertext of other parameters");
   }
-  Ciphertext result{Poly(q), Poly(q)};
-  for (std::size_t half = 0; half < 2; ++half) {
-    inverse(special, low[half]);
-    Poly rest = parameters.dropSpecial().apply(low[half]);
-    forward(q, rest);
-    addTo(q, rest, sums[half]);
-    if (half == 0) addTo(q, rest, c0);
-    for (std::size_t j = 0; j < q.count(); ++j) {
-      permute(key.permutation, rest.limb(j), (half == 0 ? result.c0 : result.c1).limb(j));
+  Poly coefficients = x.c1;
+  inverse(q, coefficients);
+  Poly lifted(q), switched(q), low(special), c0(special), image(special);
+  std::vector<const std::uint64_t*> digits(q.count()), b(q.count()), a(q.count());
+  for (std::size_t j = 0; j < full.count(); ++j) {
+    const Modulus& p = full.modulus(j);
+    for (std::size_t i = 0; i < q.count(); ++i) {
+      digits[i] = i == j ? x.c1.limb(i) : lifted.limb(i);
+      if (i != j) liftDigit(q.modulus(i), coefficients.limb(i), full.ntt(j), lifted.limb(i));
+      b[i] = key.b[i].limb(j);
+      a[i] = key.a[i].limb(j);
     }
+    std::uint64_t* c1 = j < q.count() ? switched.limb(j) : low.limb(j - q.count());
+    k.dot(p, digits.data(), a.data(), digits.size(), c1, n);
+    k.dot(p, digits.data(), b.data(), digits.size(), c0.limb(0), n);
+    k.add(p, c0.limb(0), x.c0.limb(j), c0.limb(0), n);
+    permute(key.permutation, c0.limb(0), image.limb(0));
+    k.add(p, sum.c0.limb(j), image.limb(0), sum.c0.limb(j), n);
+  }
+  inverse(special, low);
+  Poly rest = parameters.dropSpecial().apply(low);
+  forward(q, rest);
+  addTo(q, switched, rest);
+  for (std::size_t j = 0; j < q.count(); ++j) {
+    permute(key.permutation, switched.limb(j), rest.limb(j));
+  }
+  addTo(q, sum.c1, rest);
+}
+
+Poly widened(const Parameters& parameters, const Poly& c0) {
+  Poly result(parameters.full());
+  std::copy_n(c0.limb(0), c0.words().size(), result.limb(0));
+  std::fill(result.words().begin() + static_cast<std::ptrdiff_t>(c0.words().size()),
+            result.words().end(), 0);
+  return result;
+}
+
+Poly narrowed(const Parameters& parameters, const Poly& c0) {
+  const Basis& q = parameters.q();
+  Poly low(parameters.special());
+  std::copy_n(c0.limb(q.count()), low.words().size(), low.limb(0));
+  inverse(parameters.special(), low);
+  Poly result = parameters.dropSpecial().apply(low);
+  forward(q, result);
+  for (std::size_t j = 0; j < q.count(); ++j) {
+    kernels().add(q.modulus(j), result.limb(j), c0.limb(j), result.limb(j), q.degree());
   }
   return result;
 }
 
-}  // namespace
-
-Digits digitsOf(const Parameters& parameters, const Poly& c1) {
-  const Basis& full = parameters.full();
-  const Basis& q = parameters.q();
-  Poly coefficients = c1;
-  inverse(q, coefficients);
-  Digits digits;
-  for (std::size_t i = 0; i < q.count(); ++i) {
-    Poly& digit = digits.emplace_back(full);
-    for (std::size_t j = 0; j < full.count(); ++j) {
-      if (j == i) {
-        std::copy_n(c1.limb(i), full.degree(), digit.limb(i));
-      } else {
-        liftDigit(q.modulus(i), coefficients.limb(i), full.ntt(j), digit.limb(j));
-      }
-    }
-  }
-  return digits;
-}
-
 Ciphertext automorphism(const Parameters& parameters, const GaloisKey& key,
                         const Ciphertext& ciphertext) {
-  const Basis& q = parameters.q();
-  Poly coefficients = ciphertext.c1, scratch(q);
-  inverse(q, coefficients);
-  return switchKey(parameters, key, ciphertext.c0, [&](std::size_t i, std::size_t j) {
-    if (i == j) return ciphertext.c1.limb(i);
-    std::uint64_t* out = scratch.limb(i);
-    liftDigit(q.modulus(i), coefficients.limb(i), parameters.full().ntt(j), out);
-    return static_cast<const std::uint64_t*>(out);
-  });
-}
-
-Ciphertext automorphism(const Parameters& parameters, const GaloisKey& key, const Poly& c0,
-                        const Digits& digits) {
-  if (digits.size() != parameters.q().count()) throw std::logic_error("digits of other parameters");
-  return switchKey(parameters, key, c0,
-                   [&](std::size_t i, std::size_t j) { return digits[i].limb(j); });
+  Ciphertext result{Poly(parameters.full()), Poly(parameters.q())};
+  result.c0.setZero();
+  result.c1.setZero();
+  addAutomorphism(parameters, key, {widened(parameters, ciphertext.c0), ciphertext.c1}, result);
+  result.c0 = narrowed(parameters, result.c0);
+  return result;
 }
 
 }  // namespace pillarbox::he

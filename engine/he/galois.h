@@ -13,16 +13,20 @@
 // Dividing by P (rounded) leaves c1·s and an error of Σ d_i e_i / P (the residues mod the primes of
 // Q are kept divided by P already; a_i/P is as uniform as a_i). Adding c0 gives the same
 // message under t, and τ_k of that the wanted ciphertext under s: the permutation comes last, on
-// two polynomials over Q, and the digits do not depend on k, so that several automorphisms of one
-// ciphertext share them (Digits).
+// two polynomials.
+//
+// Sums. c0 needs no digits, so its division by P can wait until many automorphisms have been added
+// up: kept over Q·P, with the same convention (residues mod the primes of Q divided by P already,
+// those mod P not), it takes additions, products with polynomials and automorphisms as they come,
+// and is rounded once.
 //
 // The digits are public functions of a ciphertext; nothing here branches on anything but k.
-// Cost of one automorphism with L primes in Q and one in P: L inverse and L² forward transforms for
-// the digits, 2 inverse and 2L forward ones for the division.
+// Cost of one automorphism of a sum with L primes in Q and one in P: L + 1 inverse and L² + L
+// forward transforms.
 //
 // Sources: V. Lyubashevsky et al., "A toolkit for ring-LWE", 2013; J.-C. Bajard et al., SAC 2016
-// (digits by primes); S. Halevi, V. Shoup, eprint 2018/244 (hoisting); C. Gentry, S. Halevi, N.
-// Smart, eprint 2012/099 (the special modulus).
+// (digits by primes); C. Gentry, S. Halevi, N. Smart, eprint 2012/099 (the special modulus);
+// J.-P. Bossuat et al., eprint 2020/1203 (one division for a sum).
 #pragma once
 
 #include <cstdint>
@@ -46,16 +50,17 @@ struct GaloisKey {
 GaloisKey makeGaloisKey(const Parameters& parameters, const SecretKey& key, std::uint32_t exponent,
                         Sampler& sampler);
 
-/// c1 in digits, each over the full basis, transformed.
-using Digits = std::vector<Poly>;
-Digits digitsOf(const Parameters& parameters, const Poly& c1);
-
 /// τ_k of a ciphertext.
 Ciphertext automorphism(const Parameters& parameters, const GaloisKey& key,
                         const Ciphertext& ciphertext);
-/// The same, where several automorphisms of one ciphertext share its digits.
-Ciphertext automorphism(const Parameters& parameters, const GaloisKey& key, const Poly& c0,
-                        const Digits& digits);
+
+/// sum += τ_k of x, c0 of both over the full basis (see "Sums").
+/// Throws std::logic_error if something belongs to other parameters.
+void addAutomorphism(const Parameters& parameters, const GaloisKey& key, const Ciphertext& x,
+                     Ciphertext& sum);
+/// c0 of a ciphertext for a sum, and that of a sum for a ciphertext.
+Poly widened(const Parameters& parameters, const Poly& c0);
+Poly narrowed(const Parameters& parameters, const Poly& c0);
 
 /// Where entry i of τ_k(f)'s transform is found in that of f.
 std::vector<std::uint32_t> galoisPermutation(std::size_t degree, std::uint32_t exponent);

@@ -84,7 +84,8 @@ class PassWork {
       m_galois.push_back(&*key);
       std::vector<std::int64_t> monomial(spacing + 1, 0);
       monomial[spacing] = 1;
-      m_shifts.push_back(he::makeFactor(parameters, monomial));
+      he::forward(parameters.full(),
+                  m_shifts.emplace_back(he::fromSmall(parameters.full(), monomial)));
     }
     for (std::size_t i = 0; i < m_q.count(); ++i) {
       const he::Modulus& q = m_q.modulus(i);
@@ -104,7 +105,7 @@ class PassWork {
     return {};
   }
 
-  /// One ciphertext for each tile.
+  /// One ciphertext for each tile, c0 over the full basis (he::addAutomorphism).
   using Tiles = std::vector<he::Ciphertext>;
 
   /// What one thread needs for leaves.
@@ -135,23 +136,32 @@ class PassWork {
 
   /// a := merge(a, b, g / 2^(levels − level)); an empty b is absent.
   void merge(std::uint32_t level, Tiles& a, Tiles b) const {
+    const he::Basis& full = m_parameters.full();
     for (std::size_t tile = 0; tile < a.size(); ++tile) {
       if (b.empty()) {
-        he::addTo(m_parameters, a[tile], a[tile]);
+        he::addTo(full, a[tile].c0, a[tile].c0);
+        he::addTo(m_q, a[tile].c1, a[tile].c1);
         continue;
       }
-      for (he::Poly* half : {&b[tile].c0, &b[tile].c1}) {
-        for (std::size_t limb = 0; limb < m_q.count(); ++limb) {
-          const std::uint64_t *x = half->limb(limb), *shift = m_shifts[level].limb(limb);
-          he::kernels().dot(m_q.modulus(limb), &x, &shift, 1, half->limb(limb), m_q.degree());
+      he::Ciphertext difference{he::Poly(full), he::Poly(m_q)};
+      for (he::Poly he::Ciphertext::*half : {&he::Ciphertext::c0, &he::Ciphertext::c1}) {
+        he::Poly &even = a[tile].*half, &odd = b[tile].*half, &less = difference.*half;
+        for (std::size_t limb = 0; limb < even.limbs(); ++limb) {
+          const he::Modulus& q = full.modulus(limb);
+          const std::uint64_t *x = odd.limb(limb), *shift = m_shifts[level].limb(limb);
+          he::kernels().dot(q, &x, &shift, 1, odd.limb(limb), full.degree());
+          he::kernels().subtract(q, even.limb(limb), x, less.limb(limb), full.degree());
+          he::kernels().add(q, even.limb(limb), x, even.limb(limb), full.degree());
         }
       }
-      he::Ciphertext difference = a[tile];
-      he::subtractFrom(m_parameters, difference, b[tile]);
-      he::addTo(m_parameters, a[tile], b[tile]);
-      he::addTo(m_parameters, a[tile],
-                he::automorphism(m_parameters, *m_galois[level], difference));
+      he::addAutomorphism(m_parameters, *m_galois[level], difference, a[tile]);
     }
+  }
+
+  /// A merged result as a ciphertext.
+  he::Ciphertext finish(he::Ciphertext result) const {
+    result.c0 = he::narrowed(m_parameters, result.c0);
+    return result;
   }
 
  private:
@@ -165,7 +175,8 @@ class PassWork {
     const std::size_t from = number * m_plan.weightsPerLeaf(m_pass);
     Tiles result;
     for (std::size_t tile = 0; tile < tiles; ++tile) {
-      result.push_back({he::Poly(m_q), he::Poly(m_q)});
+      he::Poly& c0 = result.emplace_back(he::Poly(m_parameters.full()), he::Poly(m_q)).c0;
+      std::fill(c0.limb(m_q.count()), c0.limb(0) + c0.words().size(), 0);
     }
     auto& [atOnce, transformed, part, values, a, b] = scratch;
     for (std::size_t first = 0; first < m_pass.groups; first += atOnce) {
@@ -215,9 +226,9 @@ class PassWork {
   std::span<const std::int32_t> m_weights;
   std::vector<std::vector<LinearPlan::WeightEntry>> m_entries;  // by group
   std::vector<const he::GaloisKey*> m_galois;                   // by level
-  std::vector<he::Poly> m_shifts;                               // by level: X^h, transformed
-  std::vector<std::uint64_t> m_undoubling;                      // 2^-levels mod each prime
-  std::vector<he::Ciphertext> m_requests;                       // tile by tile
+  std::vector<he::Poly> m_shifts;           // by level: X^h over the full basis, transformed
+  std::vector<std::uint64_t> m_undoubling;  // 2^-levels mod each prime
+  std::vector<he::Ciphertext> m_requests;   // tile by tile
 };
 
 std::vector<std::uint32_t> indicesOf(std::span<const LinearPlan::OutputEntry> entries) {
@@ -417,10 +428,11 @@ Status LinearEngine::evaluate(const Pass& pass, const LinearKeys& keys, const By
       for (const auto& entry : entries) {
         words[entry.index] = entry.negative ? mask[entry.element] : 0 - mask[entry.element];
       }
-      replies[i] = he::serialize(
-          parameters, he::reply(parameters, keys.publicKey, packed[block * parts][i % tiles],
-                                m_context->m_request.encode(words), kFloodingBits,
-                                indicesOf(entries), *sampler));
+      replies[i] = he::serialize(parameters,
+                                 he::reply(parameters, keys.publicKey,
+                                           work.finish(std::move(packed[block * parts][i % tiles])),
+                                           m_context->m_request.encode(words), kFloodingBits,
+                                           indicesOf(entries), *sampler));
     });
     PILLARBOX_TRY(error.status());
     for (const auto& reply : replies) PILLARBOX_TRY(sink(reply));
