@@ -208,18 +208,24 @@ class TestTwoPartyLinear : public QObject {
     const he::Ciphertext* requests[] = {&request};
     const he::Poly* factors[] = {&factor};
     he::Ciphertext sum = he::multiplyAccumulate(parameters, requests, factors);
+    const he::Basis& full = parameters.full();
+    sum.c0 = he::widened(parameters, sum.c0);
     for (std::size_t spacing = std::size_t{1} << (kLevels - 1); spacing > 0; spacing /= 2) {
       const auto key = he::makeGaloisKey(parameters, *m_key,
                                          static_cast<std::uint32_t>(n / spacing + 1), *sampler);
       std::vector<std::int64_t> monomial(spacing + 1, 0);
       monomial[spacing] = 1;
-      const he::Poly shift = he::makeFactor(parameters, monomial);
-      const he::Ciphertext moved{he::multiply(q, sum.c0, shift), he::multiply(q, sum.c1, shift)};
+      he::Poly shift = he::fromSmall(full, monomial);
+      he::forward(full, shift);
+      const he::Ciphertext moved{he::multiply(full, sum.c0, shift), he::multiply(q, sum.c1, shift)};
       he::Ciphertext difference = sum;
-      he::subtractFrom(parameters, difference, moved);
-      he::addTo(parameters, sum, moved);
-      he::addTo(parameters, sum, he::automorphism(parameters, key, difference));
+      he::subtractFrom(full, difference.c0, moved.c0);
+      he::subtractFrom(q, difference.c1, moved.c1);
+      he::addTo(full, sum.c0, moved.c0);
+      he::addTo(q, sum.c1, moved.c1);
+      he::addAutomorphism(parameters, key, difference, sum);
     }
+    sum.c0 = he::narrowed(parameters, sum.c0);
     // Every coefficient k of the sum is coefficient k − k mod 2^levels of the product.
     std::vector<std::uint64_t> expected(n);
     for (std::size_t k = 0; k < n; ++k) {
@@ -248,6 +254,82 @@ class TestTwoPartyLinear : public QObject {
     }
     qInfo("greatest error 2^%.1f, bound 2^30.9", std::log2(worst));
     QVERIFY(worst > 1 << 16 && worst < std::exp2(30.9));
+  }
+
+  /// What others have left out: every reply is flooded, has an encryption of zero of its own, and
+  /// looks and is as long as any other where all weights are zero.
+  void repliesHideTheWeights() {
+    const auto op = convolution({16, 32, 32}, 64, 1, 1, 1, 1, {0, 0, 0, 0});
+    const LinearPlan plan = m_context->plan(op).value();
+    const LinearKeys keys = keysFor(plan);
+    const LinearClient client(m_context, *m_key);
+    const he::Parameters& parameters = m_context->parameters();
+    const he::Word64 words(parameters.returned());
+    const auto input = m_data.words(op.in.size());
+    const auto mask = m_data.words(op.out.size());
+    std::vector<std::size_t> sizes[2];
+    std::vector<he::Reply> replies;  // all with zero weights
+    double squares = 0, count = 0, greatest = 0;
+    for (const bool zero : {true, true, false}) {
+      const auto weights = zero ? std::vector<std::int32_t>(op.weightCount())
+                                : this->weights(op.weightCount(), 1 << 12);
+      const auto engine = LinearEngine::create(m_context, plan, weights);
+      for (const Pass& pass : plan.passes()) {
+        Pipe up, down;
+        QVERIFY(client.request(plan, pass, input, up.sink()).ok());
+        std::size_t number = 0;
+        const auto sink = [&](std::span<const std::byte> bytes) -> Status {
+          sizes[zero ? 0 : 1].push_back(bytes.size());
+          if (!zero) return {};
+          const Tile& tile = pass.tiles[number % pass.tiles.size()];
+          const auto block = static_cast<std::uint32_t>(number++ / pass.tiles.size());
+          const auto entries = plan.outputEntries(pass, tile, block);
+          std::vector<std::uint32_t> wanted;
+          std::vector<std::uint64_t> expected(parameters.degree());
+          for (const auto& entry : entries) {
+            wanted.push_back(entry.index);
+            expected[entry.index] = entry.negative ? mask[entry.element] : 0 - mask[entry.element];
+          }
+          const he::Reply& reply =
+              replies.emplace_back(he::parseReply(parameters, entries.size(), bytes).value());
+          he::Poly error = he::decrypt(parameters, *m_key, reply, wanted);
+          he::subtractFrom(parameters.returned(), error, words.encode(expected));
+          const std::uint64_t prime = parameters.returned().modulus(0).value();
+          for (const std::uint32_t index : wanted) {
+            const std::uint64_t residue = error.limb(0)[index];
+            const double value = residue > prime / 2 ? -static_cast<double>(prime - residue)
+                                                     : static_cast<double>(residue);
+            squares += value * value;
+            count += 1;
+            greatest = std::max(greatest, std::abs(value));
+          }
+          return {};
+        };
+        QVERIFY(engine->evaluate(pass, keys, up.source(), mask, sink).ok());
+      }
+    }
+    // Flooding is uniform on a quarter of a unit, which is 2^10 here, to either side; without it
+    // there would be the roundings of c1 only, of deviation sqrt(n / 18).
+    QVERIFY(count > 100000);
+    QVERIFY2(std::abs(std::sqrt(squares / count) / (256 / std::sqrt(3.0)) - 1) < 0.1,
+             qPrintable(QString::number(std::sqrt(squares / count))));
+    QVERIFY(greatest < 512);
+    QVERIFY(replies.size() >= 4);
+    QCOMPARE(sizes[0].size(), 2 * sizes[1].size());
+    for (std::size_t i = 0; i < sizes[0].size(); ++i) {
+      QCOMPARE(sizes[0][i], sizes[1][i % sizes[1].size()]);
+    }
+    // Without an encryption of zero of its own, c1 would be zero, or that of another reply.
+    for (std::size_t i = 0; i < replies.size(); ++i) {
+      for (std::size_t k = 0; k <= i; ++k) {
+        std::size_t equal = 0;
+        for (std::size_t j = 0; j < parameters.degree(); ++j) {
+          const std::uint64_t other = k == i ? 0 : replies[k].c1.limb(0)[j];
+          equal += replies[i].c1.limb(0)[j] == other ? 1 : 0;
+        }
+        QVERIFY(equal < 3);
+      }
+    }
   }
 
   void damagedBytesAreRefused() {
