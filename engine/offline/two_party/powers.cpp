@@ -29,11 +29,6 @@ using Scheme = PowersPlan::Scheme;
 constexpr std::uint32_t kDigitBits = 48;  // of random integers; the kernels take 50
 constexpr std::size_t kMaxRows = 40;
 
-/// The signed representative modulo 2^bits.
-I128 signedModulo(U128 x, std::uint32_t bits) {
-  return static_cast<I128>(x << (128 - bits)) >> (128 - bits);
-}
-
 Powers makePowers(const Scheme& scheme, std::span<const std::uint64_t> lambda) {
   if (lambda.size() > scheme.slots()) throw std::logic_error("more values than slots");
   Powers powers(scheme.degree);
@@ -45,18 +40,31 @@ Powers makePowers(const Scheme& scheme, std::span<const std::uint64_t> lambda) {
 }
 
 /// The values of a share modulo 2^bits as slots: entry j of limb i is value j times factors[i].
+/// The signed value plus 2^(bits - 1) is taken in digits, which the kernels sum up.
 void fillSlots(const Basis& basis, std::span<const U128> values, std::uint32_t bits,
                std::span<const std::uint64_t> factors, Poly& out) {
+  constexpr std::uint64_t kDigit = (std::uint64_t{1} << kDigitBits) - 1;
+  const std::size_t n = basis.degree(), digits = (bits + kDigitBits - 1) / kDigitBits;
+  const U128 half = U128{1} << (bits - 1), ring = half | (half - 1);
+  SecureVector<std::uint64_t> rows((digits + 1) * n, 0);
+  for (std::size_t j = 0; j < values.size(); ++j) {
+    U128 value = (values[j] + half) & ring;
+    for (std::size_t d = 0; d < digits; ++d, value >>= kDigitBits) {
+      rows[d * n + j] = static_cast<std::uint64_t>(value) & kDigit;
+    }
+    rows[digits * n + j] = 1;
+  }
+  std::array<const std::uint64_t*, 4> inputs;
+  for (std::size_t d = 0; d <= digits; ++d) inputs[d] = rows.data() + d * n;
   for (std::size_t i = 0; i < basis.count(); ++i) {
     const Modulus& q = basis.modulus(i);
-    std::uint64_t* limb = out.limb(i);
-    for (std::size_t j = 0; j < values.size(); ++j) {
-      limb[j] = q.fromSigned(signedModulo(values[j], bits));
+    const std::uint64_t factor = factors.empty() ? 1 : factors[i];
+    std::array<std::uint64_t, 4> scalars;
+    for (std::size_t d = 0; d < digits; ++d) {
+      scalars[d] = q.multiply(q.power(2, d * kDigitBits), factor);
     }
-    std::fill(limb + values.size(), limb + basis.degree(), 0);
-    if (factors.empty()) continue;
-    const std::uint64_t* in = limb;
-    he::kernels().combine(q, &in, &factors[i], 1, limb, basis.degree());
+    scalars[digits] = q.negate(q.multiply(q.reduce(half), factor));
+    he::kernels().combine(q, inputs.data(), scalars.data(), digits + 1, out.limb(i), n);
   }
 }
 
