@@ -219,8 +219,8 @@ Result<data::Dataset> readData(const std::vector<std::string>& paths, std::uint3
   auto dataset = data::readDataset(list, options);
   if (shown) std::cerr << "\r\x1b[K" << std::flush;
   if (!dataset.ok()) return dataset;
-  std::cerr << dataset->train.count() << " training and " << dataset->test.count()
-            << " test images in " << dataset->classes.size() << " classes";
+  if (trainToo) std::cerr << dataset->train.count() << " training and ";
+  std::cerr << dataset->test.count() << " test images in " << dataset->classes.size() << " classes";
   if (dataset->splitMade) std::cerr << " (a fifth of each class set aside as test images)";
   if (trainToo) {
     const auto [least, most] = classSizes(*dataset);
@@ -598,7 +598,8 @@ void describe(const models::LoadedModel& model, const fs::path& path, bool asJso
   printReport(report);
   std::cout << "  model hash " << result["model_hash"].get<std::string>() << "\n  training:\n";
   for (const auto& [key, value] : training.items()) {
-    if (!value.is_array() && !value.empty()) std::cout << "    " << key << ": " << value << "\n";
+    if (!value.is_array() && !value.is_null() && value != "")
+      std::cout << "    " << key << ": " << value << "\n";
   }
   std::cout << std::flush;
 }

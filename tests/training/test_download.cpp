@@ -5,6 +5,8 @@
 #include <unistd.h>
 #include <zlib.h>
 
+#include <algorithm>
+#include <array>
 #include <fstream>
 #include <sstream>
 #include <thread>
@@ -22,14 +24,13 @@ using pillarbox::test::TemporaryFolder;
 
 void addMember(std::string& tar, const std::string& name, const std::string& bytes,
                char type = '0') {
-  std::string header(512, '\0');
-  header.replace(0, name.size(), name);
-  char size[12];
-  std::snprintf(size, sizeof size, "%011zo", bytes.size());
-  header.replace(124, 11, size, 11);
+  std::array<char, 512> header{};
+  std::copy(name.begin(), name.end(), header.begin());
+  std::snprintf(header.data() + 124, 12, "%011zo", bytes.size());
   header[156] = type;
-  header.replace(257, 5, "ustar");
-  tar += header + bytes;
+  std::snprintf(header.data() + 257, 6, "ustar");
+  tar.append(header.data(), header.size());
+  tar += bytes;
   tar.append((512 - bytes.size() % 512) % 512, '\0');
 }
 

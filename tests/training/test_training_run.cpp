@@ -296,8 +296,8 @@ void killedAndResumed() {
   const std::string whole = (folder.path() / "whole").string();
   const auto arguments = [&](const std::string& out) {
     return std::vector<std::string>{
-        "train", "--data",    data, "--image-size",         "8",     "--batch", "20", "--epochs",
-        "15",    "--threads", "1",  "--checkpoint-minutes", "0.001", "--out",   out};
+        "train", "--data",    data, "--image-size",         "8",    "--batch", "20", "--epochs",
+        "12",    "--threads", "1",  "--checkpoint-minutes", "0.01", "--out",   out};
   };
   const pid_t child = fork();
   if (child == 0) {
