@@ -144,7 +144,7 @@ Status DealerProvider::connect() {
                      ", now " + expected.text() +
                      "; if the change is known to be right, remove the old pin (pillarbox-cli "
                      "trust remove --dealer " +
-                     net::toString(where) + ")"};
+                     net::toString(where) + ", or the app's Engines, All certificates)"};
   }
   net::ConnectOptions options;
   options.endpoint = where;

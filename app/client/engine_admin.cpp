@@ -128,7 +128,7 @@ Status EngineAdmin::openConnection() {
                       ", now " + presented->text() +
                       "; if the change is known to be right, remove the old pin (pillarbox-cli "
                       "trust remove " +
-                      net::toString(engine) + ")";
+                      net::toString(engine) + ", or the app's Engines, All certificates)";
     }
     return error;
   }

@@ -588,9 +588,25 @@ QString SessionController::pinnedFingerprint(const QString& host, quint16 port) 
   return pin.ok() && *pin ? text((*pin)->fingerprint.text()) : QString();
 }
 
+QVector<PinnedCertificate> SessionController::pinnedCertificates() const {
+  QVector<PinnedCertificate> list;
+  const auto pins = m_worker->pins().list();
+  if (!pins.ok()) return list;
+  for (const net::Pin& pin : *pins) {
+    list.append({pin.kind == net::PinKind::Dealer, text(pin.host), pin.port,
+                 text(pin.fingerprint.text()), QDateTime::fromSecsSinceEpoch(pin.since)});
+  }
+  return list;
+}
+
 bool SessionController::removePin(const QString& host, quint16 port) {
+  return forget({false, host, port, {}, {}});
+}
+
+bool SessionController::forget(const PinnedCertificate& pin) {
   const auto removed =
-      m_worker->pins().remove(net::PinKind::Engine, host.trimmed().toStdString(), port);
+      m_worker->pins().remove(pin.dealer ? net::PinKind::Dealer : net::PinKind::Engine,
+                              pin.host.trimmed().toStdString(), pin.port);
   if (!removed.ok()) {
     Q_EMIT logged(QStringLiteral("error"), text(removed.error().message));
     return false;

@@ -29,6 +29,8 @@ class SessionController : public SessionModel {
   SessionState state() const override;
   QString pinnedFingerprint(const QString& host, quint16 port) const override;
   bool removePin(const QString& host, quint16 port) override;
+  QVector<PinnedCertificate> pinnedCertificates() const override;
+  bool forget(const PinnedCertificate& pin) override;
   void probe(const EngineAddress& address) override;
 
  private:

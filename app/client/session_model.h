@@ -5,6 +5,7 @@
 // on the thread of the object.
 #pragma once
 
+#include <QDateTime>
 #include <QImage>
 #include <QObject>
 #include <QString>
@@ -47,6 +48,15 @@ struct PinMismatch {
   EngineAddress engine;
   QString pinned;
   QString presented;
+};
+
+/// A certificate that was accepted once: of an engine, of an engine's administration, of a dealer.
+struct PinnedCertificate {
+  bool dealer = false;
+  QString host;
+  quint16 port = 0;
+  QString fingerprint;  ///< upper-case hex with colons
+  QDateTime since;
 };
 
 struct ModelInfo {
@@ -130,6 +140,10 @@ class SessionModel : public QObject {
   /// Forgets the pin of host:port; the next connection there is a first contact. False where there
   /// was none or the store could not be written (the reason is logged).
   virtual bool removePin(const QString& host, quint16 port) = 0;
+  /// Every pin there is, of dealers and administration too.
+  virtual QVector<PinnedCertificate> pinnedCertificates() const = 0;
+  /// As removePin(), for any of them.
+  virtual bool forget(const PinnedCertificate& pin) = 0;
   /// Asks in the background whether something answers at the address; probed() follows. Sends
   /// nothing beyond the TCP handshake and touches no pin.
   virtual void probe(const EngineAddress& address) = 0;

@@ -110,7 +110,7 @@ class TrainingProcess : public QObject {
   QString m_lastLine;  ///< of stderr
   bool m_killed = false;
   QTimer m_silence;
-  int m_runningPatience = 120000, m_stoppingPatience = 30000;
+  int m_runningPatience = 300000, m_stoppingPatience = 30000;
 };
 
 /// The command line of `request`, after "train".

@@ -16,6 +16,7 @@
 #include "app/ui/format.h"
 #include "app/ui/icons.h"
 #include "app/ui/settings.h"
+#include "app/ui/trust_dialogs.h"
 #include "app/ui/widgets.h"
 
 namespace pillarbox::ui {
@@ -166,6 +167,8 @@ ConnectionManager::ConnectionManager(client::SessionModel& session, Settings& se
   column->addSpacing(10);
   m_forget = addButton(QStringLiteral("lock"), tr("&Forget certificate…"),
                        tr("Remove the pinned certificate; the next contact asks again"));
+  auto* certificates = addButton(QStringLiteral("log"), tr("All ce&rtificates…"),
+                                 tr("Every pinned certificate, of dealers and administration too"));
   m_check = addButton(QStringLiteral("refresh"), tr("C&heck again"),
                       tr("Ask again which engines answer"));
   column->addStretch(1);
@@ -182,6 +185,7 @@ ConnectionManager::ConnectionManager(client::SessionModel& session, Settings& se
   connect(m_edit, &QPushButton::clicked, this, &ConnectionManager::edit);
   connect(m_remove, &QPushButton::clicked, this, &ConnectionManager::remove);
   connect(m_forget, &QPushButton::clicked, this, &ConnectionManager::forgetPin);
+  connect(certificates, &QPushButton::clicked, this, &ConnectionManager::showCertificates);
   connect(m_check, &QPushButton::clicked, this, &ConnectionManager::probeAll);
   connect(buttons, &QDialogButtonBox::rejected, this, &QDialog::reject);
   connect(buttons, &QDialogButtonBox::accepted, this, &ConnectionManager::connectSelected);
@@ -352,6 +356,13 @@ void ConnectionManager::forgetPin() {
     failed->open();
   });
   box->open();
+}
+
+void ConnectionManager::showCertificates() {
+  auto* dialog = new CertificatesDialog(m_session, this);
+  dialog->setAttribute(Qt::WA_DeleteOnClose);
+  connect(dialog, &QDialog::finished, this, &ConnectionManager::refreshPins);
+  dialog->open();
 }
 
 void ConnectionManager::connectSelected() {

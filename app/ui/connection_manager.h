@@ -56,6 +56,7 @@ class ConnectionManager : public QDialog {
   void edit();
   void remove();
   void forgetPin();
+  void showCertificates();
   void connectSelected();
 
   client::SessionModel& m_session;

@@ -13,6 +13,7 @@
 #include <QLabel>
 #include <QMenu>
 #include <QMenuBar>
+#include <QMessageBox>
 #include <QMimeData>
 #include <QProgressBar>
 #include <QPushButton>
@@ -649,7 +650,31 @@ void MainWindow::log(LogLevel level, const QString& line) {
   m_log->append(level, line);
 }
 
+void MainWindow::askToStopTraining() {
+  auto* box =
+      new QMessageBox(QMessageBox::NoIcon, tr("A run is being trained"),
+                      tr("Stop the training and close the window?"), QMessageBox::NoButton, this);
+  box->setInformativeText(tr("It stops with a checkpoint, from which the run can be resumed."));
+  box->setAttribute(Qt::WA_DeleteOnClose);
+  QPushButton* yes = box->addButton(tr("&Stop and close"), QMessageBox::AcceptRole);
+  QPushButton* no = box->addButton(tr("&Keep training"), QMessageBox::RejectRole);
+  box->setDefaultButton(no);
+  connect(box, &QMessageBox::buttonClicked, this, [this, yes](QAbstractButton* button) {
+    if (button != yes) return;
+    client::TrainingProcess& process = m_admin->training().process();
+    connect(&process, &client::TrainingProcess::ended, this, &QWidget::close);
+    process.stop();
+    if (!m_admin->training().training()) close();  // it has ended meanwhile
+  });
+  box->open();
+}
+
 void MainWindow::closeEvent(QCloseEvent* event) {
+  if (m_admin->training().training()) {
+    event->ignore();
+    askToStopTraining();
+    return;
+  }
   m_settings.setWindowGeometry(saveGeometry());
   m_queue->cancel();
   QMainWindow::closeEvent(event);

@@ -74,6 +74,7 @@ class MainWindow : public QMainWindow {
   void showMismatch();
   void onMessageAction(const QString& key);
   bool administrates() const;
+  void askToStopTraining();
   void log(LogLevel level, const QString& line);
 
   client::SessionModel& m_session;

@@ -25,6 +25,7 @@ namespace pillarbox::ui {
 namespace {
 
 constexpr int kRangeRow = 66;
+constexpr int kRangeScale = 22;   ///< above the rows
 constexpr int kRangeLabel = 150;  ///< at most
 constexpr int kUsualWidth = 360;
 constexpr int kHeightOfStep = 34;  ///< between two labels of an axis, so that none is elided
@@ -202,7 +203,6 @@ void CurveChart::applyTheme() {
   const ThemeColors& c = colors();
   for (int i = 0; i < m_series.size(); ++i) {
     QPen pen(curveColor(i), 2);
-    pen.setCosmetic(true);
     if (i == 1) pen.setStyle(Qt::DashLine);
     m_series[i]->setPen(pen);
     m_series[i]->setMarkerSize(6);
@@ -357,7 +357,7 @@ RangeView::RangeView(QWidget* parent) : QWidget(parent) {
 }
 
 QSize RangeView::minimumSizeHint() const {
-  return {320, std::max(120, static_cast<int>(m_layers.size()) * kRangeRow + 26)};
+  return {320, std::max(120, static_cast<int>(m_layers.size()) * kRangeRow + kRangeScale)};
 }
 
 void RangeView::setLayers(const QVector<client::LayerRange>& layers, double range) {
@@ -405,7 +405,7 @@ void RangeView::paintEvent(QPaintEvent*) {
   const double centre = left + wide / 2;
   for (int i = 0; i < m_layers.size(); ++i) {
     const client::LayerRange& layer = m_layers[i];
-    const QRectF row(0, i * kRangeRow, width(), kRangeRow);
+    const QRectF row(0, kRangeScale + i * kRangeRow, width(), kRangeRow);
     const QRectF plot(left, row.top() + 8, wide, kRangeRow - 16);
     painter.fillRect(
         QRectF(centre - m_range * perUnit, plot.top(), 2 * m_range * perUnit, plot.height()),
@@ -441,15 +441,15 @@ void RangeView::paintEvent(QPaintEvent*) {
   }
   painter.setFont(scaledFont(font(), 0.82));
   painter.setPen(c.muted);
-  const double base = static_cast<double>(m_layers.size()) * kRangeRow;
   const auto mark = [&](double value, const QString& text) {
-    painter.drawText(QRectF(centre + value * perUnit - 50, base, 100, 20), Qt::AlignCenter, text);
+    painter.drawText(QRectF(centre + value * perUnit - 50, 0, 100, kRangeScale), Qt::AlignCenter,
+                     text);
   };
   mark(-m_range, tr("−B = −%1").arg(m_range));
   mark(0, QStringLiteral("0"));
   mark(m_range, tr("B = %1").arg(m_range));
-  painter.drawText(QRectF(left + wide + 14, base, figures, 20), Qt::AlignLeft | Qt::AlignVCenter,
-                   tr("logarithmic counts"));
+  painter.drawText(QRectF(left + wide + 14, 0, figures, kRangeScale),
+                   Qt::AlignLeft | Qt::AlignVCenter, tr("logarithmic counts"));
 }
 
 }  // namespace pillarbox::ui

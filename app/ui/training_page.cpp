@@ -54,6 +54,7 @@ constexpr int kNarrowListWidth = 196;
 constexpr int kNarrow = 760;  ///< of the page
 enum Role { FolderRole = Qt::UserRole, NameRole, FactsRole, IconRole, ToneRole };
 const char kProcessMessage[] = "process";
+const char kSilenceMessage[] = "silence";
 const char kCommandMessage[] = "command";
 
 /// How long to train, as a multiple of the preset's own length.
@@ -252,11 +253,10 @@ TrainingPage::TrainingPage(const QString& runsFolder, const QString& program, QW
   connect(m_process, &TrainingProcess::ended, this, &TrainingPage::onEnded);
   connect(m_process, &TrainingProcess::stateChanged, this, [this] { refreshRun(); });
   connect(m_process, &TrainingProcess::unresponsive, this, [this](const QString& message) {
-    m_message->showMessage(kProcessMessage, Tone::Warning, message, tr("End it &now"));
-    m_end->show();
+    m_message->showMessage(kSilenceMessage, Tone::Warning, message, tr("End it &now"));
   });
   connect(m_message, &MessageBar::actionTriggered, this, [this](const QString& key) {
-    if (key == QLatin1String(kProcessMessage) && training()) m_process->kill();
+    if (key == QLatin1String(kSilenceMessage) && training()) m_process->kill();
     m_message->clear(key);
   });
   loadNetworks();
@@ -797,7 +797,9 @@ void TrainingPage::useData(const QStringList& paths) {
 
 void TrainingPage::showForm() {
   QString name = m_data.isEmpty() ? tr("run") : QFileInfo(m_data.first()).completeBaseName();
-  name.replace(QRegularExpression(QStringLiteral("[^\\w.-]+")), QStringLiteral("-"));
+  name.replace(QRegularExpression(QStringLiteral("[^\\w.-]+"),
+                                  QRegularExpression::UseUnicodePropertiesOption),
+               QStringLiteral("-"));
   QString free = name;
   for (int i = 2; QFileInfo::exists(QDir(m_runsFolder).filePath(free)); ++i) {
     free = QStringLiteral("%1-%2").arg(name).arg(i);
@@ -907,7 +909,8 @@ QString TrainingPage::checkForm() const {
   }
   if (training()) return tr("Another run is being trained; stop it first.");
   if (m_data.isEmpty()) return tr("Choose the images first, or drop their folder here.");
-  static const QRegularExpression good(QStringLiteral("^[\\w][\\w .-]*$"));
+  static const QRegularExpression good(QStringLiteral("^[\\w][\\w .-]*$"),
+                                       QRegularExpression::UseUnicodePropertiesOption);
   if (!good.match(m_name->text()).hasMatch()) {
     return tr("The name needs a letter or digit first, and only letters, digits, . - _ after it.");
   }
@@ -1099,6 +1102,7 @@ void TrainingPage::appendLog(const QString& line) {
 }
 
 void TrainingPage::onEvent(const QJsonObject& event) {
+  if (m_process->state() != TrainingProcess::State::Stopping) m_message->clear(kSilenceMessage);
   RunRecord* run = find(QFileInfo(m_process->folder()).absoluteFilePath());
   if (run == nullptr) return;
   const QString line = run->apply(event);
@@ -1113,6 +1117,7 @@ void TrainingPage::onEvent(const QJsonObject& event) {
 void TrainingPage::onEnded(const QString& problem) {
   RunRecord* run = find(QFileInfo(m_process->folder()).absoluteFilePath());
   m_message->clear(kProcessMessage);
+  m_message->clear(kSilenceMessage);
   if (run != nullptr) {
     run->secondsLeft = -1;
     if (!problem.isEmpty()) {

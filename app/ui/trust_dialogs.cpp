@@ -5,9 +5,13 @@
 #include <QFontDatabase>
 #include <QGridLayout>
 #include <QGuiApplication>
+#include <QHeaderView>
 #include <QLabel>
 #include <QLineEdit>
+#include <QLocale>
+#include <QMessageBox>
 #include <QPushButton>
+#include <QTreeWidget>
 #include <QVBoxLayout>
 
 #include "app/ui/format.h"
@@ -115,6 +119,99 @@ void TrustDialog::compare(const QString& text) {
   m_verdict->setText(verdict);
   m_verdict->setAccessibleName(verdict);
   m_accept->setEnabled(!differs);
+}
+
+CertificatesDialog::CertificatesDialog(client::SessionModel& session, QWidget* parent)
+    : QDialog(parent), m_session(session), m_list(new QTreeWidget(this)) {
+  setWindowTitle(tr("Pinned certificates"));
+  setAccessibleName(tr("Pinned certificates"));
+  auto* layout = new QVBoxLayout(this);
+  layout->setContentsMargins(24, 22, 24, 18);
+  layout->setSpacing(14);
+  auto* text = new QLabel(
+      tr("Who presents another certificate than the one pinned here is refused. Forget a pin only "
+         "if its operator told you that the certificate is a new one; the next contact asks "
+         "again."),
+      this);
+  text->setWordWrap(true);
+  layout->addWidget(text);
+  m_list->setAccessibleName(tr("Pinned certificates"));
+  m_list->setHeaderLabels({tr("Of"), tr("Address"), tr("Certificate"), tr("Since")});
+  m_list->setRootIsDecorated(false);
+  m_list->setUniformRowHeights(true);
+  m_list->setAllColumnsShowFocus(true);
+  m_list->setAlternatingRowColors(true);
+  m_list->header()->setSectionResizeMode(QHeaderView::ResizeToContents);
+  m_list->header()->setSectionResizeMode(1, QHeaderView::Stretch);
+  m_list->header()->setStretchLastSection(false);
+  auto* over = new QVBoxLayout(m_list);
+  m_empty = new QLabel(tr("No certificate is pinned yet."), m_list);
+  m_empty->setAlignment(Qt::AlignCenter);
+  m_empty->setForegroundRole(QPalette::PlaceholderText);
+  over->addWidget(m_empty);
+  layout->addWidget(m_list, 1);
+  auto* buttons = new QDialogButtonBox(this);
+  m_forget = buttons->addButton(tr("&Forget…"), QDialogButtonBox::ActionRole);
+  m_forget->setIcon(icon(QStringLiteral("trash")));
+  m_forget->setAutoDefault(false);
+  m_forget->setAccessibleDescription(tr("Remove the selected pin; the next contact asks again"));
+  auto* close = buttons->addButton(tr("Close"), QDialogButtonBox::RejectRole);
+  close->setDefault(true);
+  connect(m_forget, &QPushButton::clicked, this, &CertificatesDialog::forget);
+  connect(buttons, &QDialogButtonBox::rejected, this, &QDialog::reject);
+  connect(m_list, &QTreeWidget::itemSelectionChanged, this,
+          [this] { m_forget->setEnabled(!m_list->selectedItems().isEmpty()); });
+  layout->addWidget(buttons);
+  resize(720, 360);
+  rebuild();
+}
+
+void CertificatesDialog::rebuild() {
+  m_pins = m_session.pinnedCertificates();
+  m_list->clear();
+  for (const client::PinnedCertificate& pin : m_pins) {
+    auto* item = new QTreeWidgetItem(m_list);
+    item->setText(0, pin.dealer ? tr("Dealer") : tr("Engine"));
+    item->setText(1, displayAddress({{}, pin.host, pin.port, {}}));
+    item->setText(2, shortFingerprint(pin.fingerprint));
+    item->setToolTip(2, fingerprintRows(pin.fingerprint).join(QLatin1Char('\n')));
+    item->setText(3, QLocale().toString(pin.since, tr("d MMM yyyy HH:mm")));
+    item->setSizeHint(0, QSize(0, m_list->fontMetrics().height() + 14));
+  }
+  m_empty->setVisible(m_pins.isEmpty());
+  m_forget->setEnabled(!m_list->selectedItems().isEmpty());
+}
+
+void CertificatesDialog::forget() {
+  const auto items = m_list->selectedItems();
+  const int index = items.isEmpty() ? -1 : m_list->indexOfTopLevelItem(items.first());
+  if (index < 0 || index >= m_pins.size()) return;
+  const client::PinnedCertificate pin = m_pins[index];
+  auto* box =
+      new QMessageBox(QMessageBox::NoIcon, tr("Forget the certificate"),
+                      (pin.dealer ? tr("Forget the pinned certificate of the dealer at %1?")
+                                  : tr("Forget the pinned certificate of the engine at %1?"))
+                          .arg(displayAddress({{}, pin.host, pin.port, {}})),
+                      QMessageBox::NoButton, this);
+  box->setInformativeText(
+      tr("Do this only if its operator told you that the certificate is a new one. Compare the "
+         "fingerprint at the next contact before you trust it."));
+  box->setAttribute(Qt::WA_DeleteOnClose);
+  QPushButton* yes = box->addButton(tr("&Forget it"), QMessageBox::AcceptRole);
+  QPushButton* no = box->addButton(tr("&Keep it"), QMessageBox::RejectRole);
+  box->setDefaultButton(no);
+  connect(box, &QMessageBox::buttonClicked, this, [this, yes, pin](QAbstractButton* button) {
+    if (button != yes) return;
+    const bool removed = m_session.forget(pin);
+    rebuild();
+    if (removed) return;
+    auto* failed = new QMessageBox(QMessageBox::NoIcon, tr("Forget the certificate"),
+                                   tr("The pin could not be removed. The log says why."),
+                                   QMessageBox::Close, this);
+    failed->setAttribute(Qt::WA_DeleteOnClose);
+    failed->open();
+  });
+  box->open();
 }
 
 MismatchDialog::MismatchDialog(const client::PinMismatch& mismatch, QWidget* parent)

@@ -13,6 +13,7 @@
 class QLabel;
 class QLineEdit;
 class QPushButton;
+class QTreeWidget;
 
 namespace pillarbox::ui {
 
@@ -27,6 +28,23 @@ class TrustDialog : public QDialog {
   QLineEdit* m_compare;
   QLabel* m_verdict;
   QPushButton* m_accept;
+};
+
+/// Every pinned certificate, and how to forget one: of dealers and administration too, which are
+/// not in the list of engines.
+class CertificatesDialog : public QDialog {
+  Q_OBJECT
+ public:
+  explicit CertificatesDialog(client::SessionModel& session, QWidget* parent = nullptr);
+
+ private:
+  void rebuild();
+  void forget();
+  client::SessionModel& m_session;
+  QVector<client::PinnedCertificate> m_pins;
+  QTreeWidget* m_list;
+  QLabel* m_empty;
+  QPushButton* m_forget;
 };
 
 class MismatchDialog : public QDialog {

@@ -37,6 +37,12 @@ class ScriptedSession : public client::SessionModel {
   bool removePin(const QString& host, quint16 port) override {
     return pins.remove(QStringLiteral("%1:%2").arg(host).arg(port)) > 0;
   }
+  QVector<client::PinnedCertificate> pinnedCertificates() const override { return certificates; }
+  bool forget(const client::PinnedCertificate& pin) override {
+    return certificates.removeIf([&](const client::PinnedCertificate& other) {
+      return other.dealer == pin.dealer && other.host == pin.host && other.port == pin.port;
+    }) > 0;
+  }
   void probe(const client::EngineAddress& address) override { probes.append(address); }
 
   void setState(client::SessionState state, const QString& message = QString()) {
@@ -60,6 +66,7 @@ class ScriptedSession : public client::SessionModel {
   QStringList names;
   QVector<quint64> cancelled;
   QHash<QString, QString> pins;
+  QVector<client::PinnedCertificate> certificates;
   quint64 lastId = 0;
   int bankTarget = 0;
 

@@ -8,6 +8,7 @@
 #include <QtTest>
 
 #include "app/client/session_controller.h"
+#include "net/pin_store.h"
 #include "tests/support/service_rig.h"
 
 using namespace pillarbox::client;
@@ -183,6 +184,17 @@ class TestSessionController : public QObject {
     ears.controller.answerTrust(true);  // there is nothing to accept
     QTest::qWait(200);
     QCOMPARE(ears.controller.state(), SessionState::Refused);
+    // Among all pins, of dealers too, it is one that can be forgotten.
+    const pillarbox::net::PinStore pins(rig.path("client").toStdString());
+    const auto other = pillarbox::net::Fingerprint::parse(before.toStdString());
+    QVERIFY(pins.add(pillarbox::net::PinKind::Dealer, "dealer.example", 7121, *other).ok());
+    const auto pinned = ears.controller.pinnedCertificates();
+    QCOMPARE(pinned.size(), 2);
+    QVERIFY(!pinned[0].dealer && pinned[0].fingerprint == before && pinned[0].since.isValid());
+    QVERIFY(pinned[1].dealer && pinned[1].host == "dealer.example" && pinned[1].port == 7121);
+    QVERIFY(ears.controller.forget(pinned[1]));
+    QVERIFY(!ears.controller.forget(pinned[1]));
+    QCOMPARE(ears.controller.pinnedCertificates().size(), 1);
     QVERIFY(ears.controller.removePin("127.0.0.1", rig.engine.port()));
     QVERIFY(!ears.controller.removePin("127.0.0.1", rig.engine.port()));
     ears.controller.connectToEngine(ears.address);

@@ -134,6 +134,16 @@ class Screens : public QObject {
     }
     saveDialog(window, "03-engines");
     {
+      session.certificates = {
+          {false, "192.0.2.7", 7120, ScriptedSession::fingerprint(1), QDateTime::currentDateTime()},
+          {false, "192.0.2.7", 7122, ScriptedSession::fingerprint(1), QDateTime::currentDateTime()},
+          {true, "dealer.a-long-name.example.org", 7121, ScriptedSession::fingerprint(2),
+           QDateTime::currentDateTime()}};
+      CertificatesDialog dialog(session, &window);
+      dialog.open();
+      save(dialog, "03-certificates");
+    }
+    {
       EngineDialog dialog({"Ward 3", "bad host/", 7120, {}}, "Edit the engine", &window);
       dialog.open();
       save(dialog, "04-engine-edit");

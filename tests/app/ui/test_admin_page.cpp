@@ -175,8 +175,9 @@ class Admin : public QObject {
     QVERIFY(!start->isEnabled());
     name->setText(".hidden");
     QVERIFY(!start->isEnabled());
-    name->setText("cells");
+    name->setText("Zähler 2");
     QVERIFY(start->isEnabled());
+    name->setText("cells");
     QComboBox *network = nullptr, *preset = nullptr, *length = nullptr, *from = nullptr;
     for (auto* combo : page().findChildren<QComboBox*>()) {
       if (combo->accessibleName() == "Network") network = combo;
@@ -438,7 +439,21 @@ class Admin : public QObject {
     }
   }
 
-  void closingTheWindowStopsTraining() {
+  void closingAsksFirst() {
+    startRun();
+    for (const bool sure : {false, true}) {
+      m_window->close();
+      QVERIFY(m_window->isVisible());
+      auto* box = openDialog<QMessageBox>(m_window.get());
+      QVERIFY(box);
+      button(box, sure ? "Stop and close" : "Keep training")->click();
+      QCOMPARE(page().training(), true);
+    }
+    QTRY_VERIFY(!m_window->isVisible());
+    QVERIFY(!page().training());
+  }
+
+  void aWindowThatGoesAwayStopsTraining() {
     startRun();
     const auto pid = static_cast<pid_t>(page().process().processId());
     m_window.reset();

@@ -668,20 +668,52 @@ class Window : public QObject {
     }
   }
 
+  // A dealer is in no list of engines, but its certificate can be forgotten here all the same.
+  void dealersCertificateIsForgotten() {
+    const auto pin = [](bool dealer, quint16 port) {
+      return client::PinnedCertificate{dealer, "192.0.2.7", port,
+                                       ScriptedSession::fingerprint(port),
+                                       QDateTime::currentDateTime()};
+    };
+    m_session->certificates = {pin(false, 7120), pin(true, 7121)};
+    m_window->showConnectionManager();
+    auto* manager = openDialog<ConnectionManager>(m_window.get());
+    QTest::mouseClick(button(manager, "All certificates…"), Qt::LeftButton);
+    auto* dialog = openDialog<CertificatesDialog>(manager);
+    QVERIFY(dialog);
+    auto* list = dialog->findChild<QTreeWidget*>();
+    QCOMPARE(list->topLevelItemCount(), 2);
+    QVERIFY(!button(dialog, "Forget…")->isEnabled());
+    list->setCurrentItem(list->topLevelItem(1));
+    for (const bool sure : {false, true}) {
+      QTest::mouseClick(button(dialog, "Forget…"), Qt::LeftButton);
+      auto* box = openDialog<QMessageBox>(dialog);
+      QVERIFY(box);
+      QVERIFY(box->text().contains("dealer at 192.0.2.7:7121"));
+      QTest::mouseClick(button(box, sure ? "Forget it" : "Keep it"), Qt::LeftButton);
+      QTRY_COMPARE(m_session->certificates.size(), sure ? 1 : 2);
+    }
+    QVERIFY(!m_session->certificates[0].dealer);
+    QCOMPARE(list->topLevelItemCount(), 1);
+    dialog->close();
+    manager->close();
+  }
+
   void everythingHasAnAccessibleName() {
     m_settings->setEngines({{"Test", "192.0.2.7", 7120, {}}});
     TrustDialog trustDialog({{"T", "h", 1, {}}, ScriptedSession::fingerprint(1)});
     MismatchDialog mismatch(
         {{"T", "h", 1, {}}, ScriptedSession::fingerprint(1), ScriptedSession::fingerprint(2)});
     ConnectionManager manager(*m_session, *m_settings, {});
+    CertificatesDialog certificates(*m_session);
     EngineDialog engine({}, "Add");
     PreferencesDialog preferences(*m_settings);
     AboutDialog about("text");
     HelpDialog help;
     int checked = 0;
     for (QWidget* root :
-         std::initializer_list<QWidget*>{m_window.get(), &trustDialog, &mismatch, &manager, &engine,
-                                         &preferences, &about, &help}) {
+         std::initializer_list<QWidget*>{m_window.get(), &trustDialog, &mismatch, &manager,
+                                         &certificates, &engine, &preferences, &about, &help}) {
       const auto widgets = root->findChildren<QWidget*>();
       for (QWidget* widget : widgets) {
         if (widget->focusPolicy() == Qt::NoFocus || widget->objectName().startsWith("qt_")) {
