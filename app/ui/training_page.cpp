@@ -49,9 +49,9 @@ namespace {
 
 constexpr int kListWidth = 262;
 constexpr int kFieldWidth = 460;
-constexpr int kNameWidth = 170;  ///< of a run, above its column
+constexpr int kCellMargins = 24;
 constexpr int kNarrowListWidth = 196;
-constexpr int kNarrow = 760;  ///< of the page
+constexpr int kNarrow = 860;  ///< of the page
 enum Role { FolderRole = Qt::UserRole, NameRole, FactsRole, IconRole, ToneRole };
 const char kProcessMessage[] = "process";
 const char kSilenceMessage[] = "silence";
@@ -278,6 +278,7 @@ void TrainingPage::resizeEvent(QResizeEvent* event) {
   m_lost->setVisible(!narrow);
   m_compareOutside->setVisible(!narrow);  // the table says it too
   placeCharts(narrow ? 1 : 2);
+  if (m_pages->currentIndex() == ComparePage) refreshCompare();
   for (QPushButton* button : {m_try, m_export, m_deploy}) {
     button->setText(narrow ? QString() : m_texts.value(button));
   }
@@ -1401,7 +1402,8 @@ void TrainingPage::refreshCompare() {
     row(QString(key).replace(QLatin1Char('_'), QLatin1Char(' ')), text(left), text(right));
   }
   const auto brief = [this](const QString& name) {
-    return m_compareTable->fontMetrics().elidedText(name, Qt::ElideRight, kNameWidth);
+    return m_compareTable->fontMetrics().elidedText(
+        name, Qt::ElideRight, m_compareTable->viewport()->width() / 3 - kCellMargins);
   };
   m_compareTable->setHorizontalHeaderLabels({tr("What"), brief(a->name), brief(b->name)});
   m_compareTable->setRowCount(static_cast<int>(rows.size()));
