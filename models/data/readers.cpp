@@ -111,14 +111,12 @@ struct Entry {
 };
 
 bool isSplit(std::string_view folder, Split& split) {
-  if (folder == "train") {
-    split = Split::Train;
-  } else if (folder == "test" || folder == "val" || folder == "valid") {
-    split = Split::Test;
-  } else {
-    return false;
-  }
-  return true;
+  std::string name(folder);
+  for (char& c : name) c = c >= 'A' && c <= 'Z' ? static_cast<char>(c + 32) : c;
+  static const std::set<std::string> kTrain = {"train", "training"};
+  static const std::set<std::string> kTest = {"test", "testing", "val", "valid", "validation"};
+  split = kTrain.contains(name) ? Split::Train : Split::Test;
+  return kTrain.contains(name) || kTest.contains(name);
 }
 
 std::vector<std::string_view> partsOf(std::string_view path) {

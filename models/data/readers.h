@@ -3,10 +3,11 @@
 //   CIFAR-10    a folder with data_batch_*.bin and test_batch.bin (records of 1 + 3072 bytes)
 //   CIFAR-100   a folder with train.bin and test.bin (records of 2 + 3072 bytes: coarse, fine)
 //   images      a folder or .zip file with split/class/file, or with class/file alone; several may
-//               be given and are merged. split is "train" or "test" ("val" and "valid" count as
-//               test). One leading folder common to all entries is allowed. Where there is no test
-//               split, one is made: a fifth of every class, chosen by a hash of the file's name, so
-//               that it is the same every time.
+//               be given and are merged. split is "train" or "training", or else "test", "testing",
+//               "val", "valid" or "validation", which all count as test. One leading folder common
+//               to all entries is allowed. Where there is no test split, one is made: a fifth of
+//               every class, chosen by a hash of the file's name, so that it is the same every
+//               time.
 //
 // JPEG files are decoded by libjpeg-turbo with its accurate integer transform and smooth chroma
 // upsampling, which are also what Qt's decoder uses, so that the app feeds a network the pixels it

@@ -116,7 +116,7 @@ void makesASplit() {
   fs::rename(folder.path() / "photos", folder.path() / "train");
   const auto moved = readDataset({folder.path()}, {16, true});
   EXPECT(moved.ok() && moved->splitMade && moved->test.pixels == set->test.pixels);
-  write(folder.path() / "test/cats/a.ppm", ppm(16, 9));
+  write(folder.path() / "Validation/cats/a.ppm", ppm(16, 9));
   const auto given = readDataset({folder.path()}, {16, true});
   EXPECT(given.ok() && !given->splitMade && given->test.count() == 1);
 }
