@@ -14,8 +14,23 @@ using net::proto::ToDealer;
 using net::proto::ToEngine;
 
 constexpr std::size_t kMaxMessage = 4096;
+/// In two-party mode either side computes for seconds, or gives way to inferences: so many times
+/// the usual patience may pass without a byte.
+constexpr int kOfflinePatience = 4;
 /// The part of a set's work that is done once its corrections are here.
 constexpr double kDealtFraction = 0.95;
+
+double secondsSince(std::chrono::steady_clock::time_point start) {
+  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+}
+
+Error ended() {
+  return {ErrorCode::Cancelled, "the session was ended"};
+}
+
+Error outOfStep() {
+  return {ErrorCode::Protocol, "the engine sent a message that has no place here"};
+}
 
 /// Receives seed and corrections, whoever deals, and assembles the client's half.
 Result<AssembledSet> receiveSet(net::Channel& channel, const models::PublicModel& model,
@@ -53,7 +68,8 @@ Result<AssembledSet> receiveSet(net::Channel& channel, const models::PublicModel
 
 }  // namespace
 
-Result<AssembledSet> FirstPartyProvider::assemble(std::uint64_t index, const Fraction& progress) {
+Result<AssembledSet> FirstPartyProvider::assemble(const Fraction& progress) {
+  const std::uint64_t index = ++m_lastIndex;
   PILLARBOX_ASSIGN(const SessionLine::Lease lease, m_line.lease(SessionLine::Priority::Background));
   net::Channel& channel = lease.channel();
   const net::MeterReading before = channel.meter();
@@ -68,7 +84,7 @@ Result<AssembledSet> FirstPartyProvider::assemble(std::uint64_t index, const Fra
       return net::errorOf(answer.declined(), "the engine");
     }
     if (!answer.has_set_dealt()) {
-      return Error{ErrorCode::Protocol, "the engine sent a message that has no place here"};
+      return outOfStep();
     }
     return receiveSet(channel, *m_model.description, nullptr, index, answer.set_dealt(), progress);
   };
@@ -79,12 +95,174 @@ Result<AssembledSet> FirstPartyProvider::assemble(std::uint64_t index, const Fra
   const net::MeterReading after = channel.meter();
   result->bytesSent = after.bytesSent - before.bytesSent;
   result->bytesReceived = after.bytesReceived - before.bytesReceived;
+  result->rounds = net::roundsBetween(before, after);
   return result;
 }
 
 std::string FirstPartyProvider::trust() const {
   return "INSECURE: the engine makes your masks and could read the image (first-party mode, for "
          "comparison only)";
+}
+
+TwoPartyProvider::TwoPartyProvider(std::unique_ptr<const offline::two_party::ClientParty> party,
+                                   Options options)
+    : m_party(std::move(party)), m_options(std::move(options)) {}
+
+TwoPartyProvider::~TwoPartyProvider() {
+  for (const auto& line : m_lines) {
+    if (!line->channel || line->busy) continue;
+    ToEngine message;
+    message.mutable_goodbye();
+    static_cast<void>(net::sendMessage(*line->channel, message).ok());
+  }
+}
+
+std::string TwoPartyProvider::trust() const {
+  return "You trust nobody: this program and the engine prepare the masks by themselves";
+}
+
+SetupCost TwoPartyProvider::setup() const {
+  const std::lock_guard lock(m_mutex);
+  return m_setup;
+}
+
+bool TwoPartyProvider::cancelled() const {
+  const std::lock_guard lock(m_mutex);
+  return m_cancelled;
+}
+
+void TwoPartyProvider::cancel() noexcept {
+  const std::lock_guard lock(m_mutex);
+  m_cancelled = true;
+  for (const auto& line : m_lines) {
+    if (line->connector) line->connector->cancel();
+    if (line->channel) line->channel->cancel();
+  }
+}
+
+Result<std::shared_ptr<TwoPartyProvider::Line>> TwoPartyProvider::takeLine() {
+  std::shared_ptr<Line> line;
+  {
+    const std::lock_guard lock(m_mutex);
+    if (m_cancelled) return ended();
+    for (const auto& known : m_lines) {
+      if (known->busy) continue;
+      known->busy = true;
+      return known;
+    }
+    line = std::make_shared<Line>();
+    net::ConnectOptions options;
+    options.endpoint = m_options.engine;
+    options.pin.expected = m_options.fingerprint;
+    line->connector = std::make_unique<net::TlsConnector>(std::move(options));
+    m_lines.push_back(line);
+  }
+  const auto start = std::chrono::steady_clock::now();
+  const Status status = connect(*line);
+  const std::lock_guard lock(m_mutex);
+  if (!status.ok()) {
+    std::erase(m_lines, line);
+    return m_cancelled ? ended() : status.error();
+  }
+  const net::MeterReading meter = line->channel->meter();
+  m_setup.bytesSent += meter.bytesSent;
+  m_setup.bytesReceived += meter.bytesReceived;
+  m_setup.seconds += secondsSince(start);
+  return line;
+}
+
+Status TwoPartyProvider::connect(Line& line) {
+  PILLARBOX_ASSIGN(auto transport, line.connector->connect());
+  auto channel = std::make_unique<net::Channel>(std::move(transport));
+  net::Channel& greeted = *channel;
+  greeted.setTimeout(m_options.networkTimeout);
+  {
+    const std::lock_guard lock(m_mutex);
+    if (m_cancelled) return ended();
+    line.connector.reset();
+    line.channel = std::move(channel);
+  }
+  return greet(greeted);
+}
+
+Status TwoPartyProvider::greet(net::Channel& channel) {
+  // One line after the other, so that the first one's keys are there for the second.
+  const std::lock_guard order(m_order);
+  ToEngine hello;
+  hello.mutable_hello()->set_protocol_version(net::kProtocolVersion);
+  hello.mutable_hello()->set_software(net::softwareName());
+  hello.mutable_hello()->set_offline_line(true);
+  PILLARBOX_TRY(net::sendMessage(channel, hello));
+  PILLARBOX_ASSIGN(const ToClient welcome,
+                   net::receiveMessage<ToClient>(channel, net::kMaxMessageBytes));
+  if (!welcome.has_welcome()) return outOfStep();
+  ToEngine attach;
+  attach.mutable_attach_offline()->set_token(m_options.token);
+  attach.mutable_attach_offline()->set_hash(
+      std::string(reinterpret_cast<const char*>(m_options.hash.data()), m_options.hash.size()));
+  PILLARBOX_TRY(net::sendMessage(channel, attach));
+  PILLARBOX_ASSIGN(const ToClient attached, net::receiveMessage<ToClient>(channel, kMaxMessage));
+  if (!attached.has_offline_attached()) return outOfStep();
+  if (attached.offline_attached().has_keys()) return {};
+  ToEngine keys;
+  keys.mutable_prepare_keys();
+  PILLARBOX_TRY(net::sendMessage(channel, keys));
+  PILLARBOX_TRY(m_party->sendKeys(channel));
+  PILLARBOX_ASSIGN(const ToClient ready, net::receiveMessage<ToClient>(channel, kMaxMessage));
+  return ready.has_keys_ready() ? Status() : Status(outOfStep());
+}
+
+Result<std::uint64_t> TwoPartyProvider::startSet(net::Channel& channel, bool& declined) {
+  const std::lock_guard order(m_order);
+  const std::uint64_t index = ++m_lastIndex;
+  ToEngine request;
+  request.mutable_prepare_set()->set_index(index);
+  PILLARBOX_TRY(net::sendMessage(channel, request));
+  PILLARBOX_ASSIGN(const ToClient answer, net::receiveMessage<ToClient>(channel, kMaxMessage));
+  if (answer.has_declined()) {
+    declined = true;
+    return net::errorOf(answer.declined(), "the engine");
+  }
+  if (!answer.has_set_started() || answer.set_started().index() != index) return outOfStep();
+  return index;
+}
+
+Result<AssembledSet> TwoPartyProvider::makeSet(net::Channel& channel, const Fraction& progress,
+                                               bool& declined) {
+  const net::MeterReading before = channel.meter();
+  channel.setTimeout(kOfflinePatience * m_options.networkTimeout);
+  PILLARBOX_ASSIGN(const std::uint64_t index, startSet(channel, declined));
+  AssembledSet result;
+  PILLARBOX_ASSIGN(result.set, m_party->makeSet(channel, index, [&](double done) -> Status {
+    if (progress) progress(done);
+    return cancelled() ? Status(ended()) : Status();
+  }));
+  ToEngine finish;
+  finish.mutable_finish_set()->set_index(index);
+  PILLARBOX_TRY(net::sendMessage(channel, finish));
+  PILLARBOX_ASSIGN(const ToClient answer, net::receiveMessage<ToClient>(channel, kMaxMessage));
+  if (!answer.has_set_ready() || answer.set_ready().index() != index) return outOfStep();
+  const net::MeterReading after = channel.meter();
+  result.complete = true;
+  result.bytesSent = after.bytesSent - before.bytesSent;
+  result.bytesReceived = after.bytesReceived - before.bytesReceived;
+  result.rounds = net::roundsBetween(before, after);
+  return result;
+}
+
+Result<AssembledSet> TwoPartyProvider::assemble(const Fraction& progress) {
+  PILLARBOX_ASSIGN(const std::shared_ptr<Line> line, takeLine());
+  bool declined = false;
+  auto result = makeSet(*line->channel, progress, declined);
+  const std::lock_guard lock(m_mutex);
+  line->busy = false;
+  if (!result.ok() && !declined) {
+    // Whatever went wrong, the next set is made on a new line.
+    line->channel->sendFailure(result.error());
+    std::erase(m_lines, line);
+  }
+  if (!result.ok() && m_cancelled) return ended();
+  return result;
 }
 
 DealerProvider::DealerProvider(SessionLine& line, OpenedModel model, Options options)
@@ -153,7 +331,7 @@ Status DealerProvider::connect() {
   net::TlsConnector* connector = nullptr;
   {
     const std::lock_guard lock(m_mutex);
-    if (m_cancelled) return Error{ErrorCode::Cancelled, "the session was ended"};
+    if (m_cancelled) return ended();
     m_connector = std::make_unique<net::TlsConnector>(std::move(options));
     connector = m_connector.get();
   }
@@ -169,7 +347,7 @@ Status DealerProvider::connect() {
   channel->setTimeout(m_options.networkTimeout);
   {
     const std::lock_guard lock(m_mutex);
-    if (m_cancelled) return Error{ErrorCode::Cancelled, "the session was ended"};
+    if (m_cancelled) return ended();
     m_connector.reset();
     m_channel = channel;
   }
@@ -201,6 +379,8 @@ Status DealerProvider::loadMaskedWeights() {
   }
   PILLARBOX_ASSIGN(const SessionLine::Lease lease, m_line.lease(SessionLine::Priority::Background));
   net::Channel& channel = lease.channel();
+  const auto start = std::chrono::steady_clock::now();
+  const net::MeterReading before = channel.meter();
   bool declined = false;
   const auto work = [&]() -> Result<offline::WideWeights> {
     ToEngine request;
@@ -229,6 +409,13 @@ Status DealerProvider::loadMaskedWeights() {
   auto weights = work();
   if (!weights.ok()) {
     return declined ? weights.error() : m_line.breakWith(std::move(weights).error());
+  }
+  {
+    const net::MeterReading after = channel.meter();
+    const std::lock_guard lock(m_mutex);
+    m_setup.bytesSent += after.bytesSent - before.bytesSent;
+    m_setup.bytesReceived += after.bytesReceived - before.bytesReceived;
+    m_setup.seconds += secondsSince(start);
   }
   const Status stored = m_cache.store(*weights, model.maskedWeightsHash);
   if (!stored.ok() && m_options.log) {
@@ -267,15 +454,22 @@ Result<AssembledSet> DealerProvider::deal(std::uint64_t index, const Fraction& p
   const net::MeterReading after = channel->meter();
   result.bytesSent = after.bytesSent - before.bytesSent;
   result.bytesReceived = after.bytesReceived - before.bytesReceived;
+  result.rounds = net::roundsBetween(before, after);
   return result;
 }
 
-Result<AssembledSet> DealerProvider::assemble(std::uint64_t index, const Fraction& progress) {
+SetupCost DealerProvider::setup() const {
+  const std::lock_guard lock(m_mutex);
+  return m_setup;
+}
+
+Result<AssembledSet> DealerProvider::assemble(const Fraction& progress) {
+  const std::uint64_t index = ++m_lastIndex;
   PILLARBOX_TRY(loadMaskedWeights());
   bool connected = false;
   {
     const std::lock_guard lock(m_mutex);
-    if (m_cancelled) return Error{ErrorCode::Cancelled, "the session was ended"};
+    if (m_cancelled) return ended();
     connected = m_channel != nullptr;
   }
   const auto work = [&]() -> Result<AssembledSet> {
@@ -299,7 +493,7 @@ Result<AssembledSet> DealerProvider::assemble(std::uint64_t index, const Fractio
     // Whatever went wrong, the next set starts on a new connection.
     hangUp();
     const std::lock_guard lock(m_mutex);
-    if (m_cancelled) return Error{ErrorCode::Cancelled, "the session was ended"};
+    if (m_cancelled) return ended();
     Error error = std::move(result).error();
     if (error.message.find("dealer") == std::string::npos) {
       error.message = "the dealer: " + error.message;

@@ -1,12 +1,13 @@
 // Where the client's halves of the correlation sets come from: one implementation a mode.
 //
-// A provider makes one set at a time, on the session's preparation thread, while inferences go on.
-// What the engine needs for its half (d0) is left in memory; the session uploads it between two
-// inferences. A mode in which the engine takes part in making a set uses the SessionLine itself, as
-// FirstPartyProvider does.
+// A provider makes sets on the session's preparation threads, while inferences go on. Where
+// somebody else deals, what the engine needs for its half (d0) is left in memory, and the session
+// uploads it between two inferences. Where client and engine make a set together they do so on
+// connections of their own, and the engine's half is in its bank when the set is complete.
 #pragma once
 
 #include <array>
+#include <chrono>
 #include <cstdint>
 #include <filesystem>
 #include <functional>
@@ -14,6 +15,7 @@
 #include <mutex>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "app/client/session_line.h"
 #include "app/client/weight_cache.h"
@@ -21,18 +23,27 @@
 #include "engine/core/secure_vector.h"
 #include "engine/offline/correlation_set.h"
 #include "engine/offline/dealing.h"
+#include "engine/offline/two_party/party.h"
 #include "net/message_io.h"
 #include "net/pin_store.h"
 #include "net/tls.h"
 
 namespace pillarbox::client {
 
-/// The client's half of a set that the engine does not have its half of yet.
+/// The client's half of a set.
 struct AssembledSet {
   offline::ClientSet set;
-  SecureVector<std::uint64_t> maskedOpenings;  ///< d0, for the engine
+  bool complete = false;                       ///< the engine has its half
+  SecureVector<std::uint64_t> maskedOpenings;  ///< d0, which it needs for that, if it has not
   std::uint64_t bytesSent = 0;                 ///< of this set so far, on whatever connection
   std::uint64_t bytesReceived = 0;
+  std::uint32_t rounds = 0;
+};
+
+/// What was done once for the whole session: keys, masked weights.
+struct SetupCost {
+  std::uint64_t bytesSent = 0, bytesReceived = 0;
+  double seconds = 0;
 };
 
 /// What the engine said when it opened the model.
@@ -52,9 +63,14 @@ class CorrelationProvider {
  public:
   virtual ~CorrelationProvider() = default;
 
-  /// Makes set `index`. Errors that concern the engine have broken the line; after others it may be
-  /// worth trying again with a new index (Untrusted, Version and Unsupported excepted).
-  virtual Result<AssembledSet> assemble(std::uint64_t index, const Fraction& progress) = 0;
+  /// Makes a set, with an index that no set had before. Errors that concern the session's line have
+  /// broken it; after others it may be worth trying again (Untrusted, Version and Unsupported
+  /// excepted).
+  virtual Result<AssembledSet> assemble(const Fraction& progress) = 0;
+
+  /// How many threads may call assemble() at a time.
+  virtual int parallelSets() const { return 1; }
+  virtual SetupCost setup() const { return {}; }
 
   /// The model was opened again: the engine's connection to the dealer was renewed.
   virtual void renew(const OpenedModel&) {}
@@ -77,12 +93,63 @@ class FirstPartyProvider : public CorrelationProvider {
  public:
   FirstPartyProvider(SessionLine& line, OpenedModel model)
       : m_line(line), m_model(std::move(model)) {}
-  Result<AssembledSet> assemble(std::uint64_t index, const Fraction& progress) override;
+  Result<AssembledSet> assemble(const Fraction& progress) override;
   std::string trust() const override;
 
  private:
   SessionLine& m_line;
   const OpenedModel m_model;
+  std::uint64_t m_lastIndex = 0;
+};
+
+/// Client and engine make the sets by themselves, on connections beside the session's.
+class TwoPartyProvider : public CorrelationProvider {
+ public:
+  struct Options {
+    net::Endpoint engine;
+    net::Fingerprint fingerprint;  ///< that the session's connection showed
+    std::string token;             ///< of the session, from Welcome
+    models::Sha256 hash{};         ///< of the model
+    int parallelSets = 1;
+    std::chrono::milliseconds networkTimeout{30000};
+  };
+
+  TwoPartyProvider(std::unique_ptr<const offline::two_party::ClientParty> party, Options options);
+  ~TwoPartyProvider() override;
+
+  Result<AssembledSet> assemble(const Fraction& progress) override;
+  int parallelSets() const override { return m_options.parallelSets; }
+  SetupCost setup() const override;
+  bool mayYield() const override { return true; }
+  void cancel() noexcept override;
+  std::string trust() const override;
+
+ private:
+  /// One connection; idle while nobody makes a set on it.
+  struct Line {
+    std::unique_ptr<net::TlsConnector> connector;
+    std::unique_ptr<net::Channel> channel;
+    bool busy = true;
+  };
+  using Lines = std::vector<std::shared_ptr<Line>>;
+
+  Result<std::shared_ptr<Line>> takeLine();
+  Status connect(Line& line);
+  Status greet(net::Channel& channel);
+  Result<std::uint64_t> startSet(net::Channel& channel, bool& declined);
+  Result<AssembledSet> makeSet(net::Channel& channel, const Fraction& progress, bool& declined);
+  bool cancelled() const;
+
+  const std::unique_ptr<const offline::two_party::ClientParty> m_party;
+  const Options m_options;
+
+  std::mutex m_order;  ///< held while a line is greeted or a set is begun: keys once, indices grow
+  std::uint64_t m_lastIndex = 0;
+
+  mutable std::mutex m_mutex;  ///< guards the rest
+  bool m_cancelled = false;
+  Lines m_lines;
+  SetupCost m_setup;
 };
 
 /// A third host deals.
@@ -105,7 +172,8 @@ class DealerProvider : public CorrelationProvider {
   DealerProvider(SessionLine& line, OpenedModel model, Options options);
   ~DealerProvider() override;
 
-  Result<AssembledSet> assemble(std::uint64_t index, const Fraction& progress) override;
+  Result<AssembledSet> assemble(const Fraction& progress) override;
+  SetupCost setup() const override;
   void renew(const OpenedModel& model) override;
   bool wantsRenewal(const Error& error) const override;
   bool mayYield() const override { return true; }
@@ -123,13 +191,15 @@ class DealerProvider : public CorrelationProvider {
   const net::PinStore m_pins;
   const WeightCache m_cache;
 
-  mutable std::mutex m_mutex;  ///< guards the next four
+  mutable std::mutex m_mutex;  ///< guards the next five
+  SetupCost m_setup;
   OpenedModel m_model;
   bool m_cancelled = false;
   std::unique_ptr<net::TlsConnector> m_connector;
   std::shared_ptr<net::Channel> m_channel;
 
   // The preparation thread only.
+  std::uint64_t m_lastIndex = 0;
   std::shared_ptr<const offline::WideWeights> m_maskedWeights;
   models::Sha256 m_loadedHash{};
 };

@@ -5,6 +5,7 @@
 #include <exception>
 #include <utility>
 
+#include "engine/core/process_memory.h"
 #include "net/message_io.h"
 #include "net/text.h"
 
@@ -52,6 +53,9 @@ EngineSession::EngineSession(SessionOptions options)
     : m_options(std::move(options)), m_target(std::max(1, m_options.bankTarget)) {}
 
 EngineSession::~EngineSession() {
+  const auto join = [this] {
+    for (std::thread& preparer : m_preparers) preparer.join();
+  };
   // Says goodbye where nothing is under way on the line; a set being uploaded is cut off.
   if (const auto lease = m_line ? m_line->tryLease() : std::nullopt) {
     ToEngine message;
@@ -61,14 +65,14 @@ EngineSession::~EngineSession() {
     {
       const std::lock_guard lock(m_mutex);
       m_cancelled = true;
-      if (m_provider && m_preparing >= 0) m_provider->cancel();
+      if (m_provider && reading().making > 0) m_provider->cancel();
       m_changed.notify_all();
     }
-    if (m_preparer.joinable()) m_preparer.join();
+    join();
     return;
   }
   cancel();
-  if (m_preparer.joinable()) m_preparer.join();
+  join();
 }
 
 void EngineSession::log(const std::string& level, const std::string& line) const {
@@ -293,8 +297,11 @@ Status EngineSession::connect() {
     m_maxTarget = m_facts.maxSets;
     m_target = std::min(m_target, m_maxTarget);
     m_lastProgress = Clock::now();
+    m_preparing.assign(static_cast<std::size_t>(m_provider->parallelSets()), -1);
   }
-  m_preparer = std::thread([this] { prepareSets(); });
+  for (std::size_t i = 0; i < m_preparing.size(); ++i) {
+    m_preparers.emplace_back([this, i] { prepareSets(i); });
+  }
   return {};
 }
 
@@ -319,7 +326,16 @@ void EngineSession::limitSets(std::uint64_t sets) {
 
 BankReading EngineSession::bank() const {
   const std::lock_guard lock(m_mutex);
-  return {static_cast<int>(m_bank.size()), m_target, m_preparing};
+  return reading();
+}
+
+BankReading EngineSession::reading() const {
+  BankReading reading{static_cast<int>(m_bank.size()), m_target, -1, 0};
+  for (const double fraction : m_preparing) {
+    reading.preparing = std::max(reading.preparing, fraction);
+    if (fraction >= 0) ++reading.making;
+  }
+  return reading;
 }
 
 std::optional<Error> EngineSession::preparationError() const {
@@ -340,25 +356,26 @@ void EngineSession::reportBank() {
   if (m_options.onBank) m_options.onBank(bank());
 }
 
-void EngineSession::prepareSets() {
-  std::uint64_t index = 0;
+void EngineSession::prepareSets(std::size_t preparer) {
   auto wait = std::chrono::milliseconds(100);
   for (;;) {
     {
       std::unique_lock lock(m_mutex);
       // A reading, so that an inference that waits for its set also wakes this up.
       m_changed.wait(lock, [this] {
-        return m_cancelled || m_line->broken() ||
-               (static_cast<int>(m_bank.size()) < m_target && m_setsLeft > 0);
+        const int making = reading().making;
+        return m_cancelled || m_preparationHopeless || m_line->broken() ||
+               (static_cast<int>(m_bank.size()) + making < m_target &&
+                m_setsLeft > static_cast<std::uint64_t>(making));
       });
-      if (m_cancelled || m_line->broken()) break;
-      m_preparing = 0;
+      if (m_cancelled || m_preparationHopeless || m_line->broken()) break;
+      m_preparing[preparer] = 0;
       m_lastProgress = Clock::now();
     }
     reportBank();
     Result<Ready> made = Error{ErrorCode::Internal, ""};
     try {
-      made = prepareOne(++index);
+      made = prepareOne(preparer);
     } catch (const std::exception& exception) {
       made = Error{ErrorCode::Internal, exception.what()};
     }
@@ -367,7 +384,7 @@ void EngineSession::prepareSets() {
         const std::lock_guard lock(m_mutex);
         m_bank.push_back(std::move(made).value());
         --m_setsLeft;
-        m_preparing = -1;
+        m_preparing[preparer] = -1;
         m_preparationError.reset();
         m_changed.notify_all();
       }
@@ -380,7 +397,7 @@ void EngineSession::prepareSets() {
                           error.code == ErrorCode::Unsupported || error.code == ErrorCode::Internal;
     {
       const std::lock_guard lock(m_mutex);
-      m_preparing = -1;
+      m_preparing[preparer] = -1;
       if (!m_cancelled) m_preparationError = error;
       m_preparationHopeless = hopeless;
       m_changed.notify_all();
@@ -405,16 +422,16 @@ void EngineSession::prepareSets() {
     }
   }
   const std::lock_guard lock(m_mutex);
-  m_preparing = -1;
+  m_preparing[preparer] = -1;
   m_changed.notify_all();
 }
 
-Result<EngineSession::Ready> EngineSession::prepareOne(std::uint64_t index) {
+Result<EngineSession::Ready> EngineSession::prepareOne(std::size_t preparer) {
   const auto start = Clock::now();
-  PILLARBOX_ASSIGN(AssembledSet assembled, m_provider->assemble(index, [this](double fraction) {
+  PILLARBOX_ASSIGN(AssembledSet assembled, m_provider->assemble([this, preparer](double fraction) {
     {
       std::unique_lock lock(m_mutex);
-      m_preparing = fraction;
+      m_preparing[preparer] = fraction;
       m_lastProgress = Clock::now();
       // The next set can wait, the image cannot: leave the processor to an inference that runs. Not
       // for ever, so that whoever deals does not lose patience.
@@ -424,6 +441,21 @@ Result<EngineSession::Ready> EngineSession::prepareOne(std::uint64_t index) {
     }
     reportBank();
   }));
+  Ready ready{std::move(assembled.set), assembled.bytesSent, assembled.bytesReceived,
+              assembled.rounds, 0};
+  if (!assembled.complete) {
+    PILLARBOX_ASSIGN(const net::MeterReading upload,
+                     uploadOpenings(ready.set.index, assembled.maskedOpenings));
+    ready.bytesSent += upload.bytesSent;
+    ready.bytesReceived += upload.bytesReceived;
+    ready.rounds += net::roundsBetween({}, upload);
+  }
+  ready.seconds = secondsSince(start);
+  return ready;
+}
+
+Result<net::MeterReading> EngineSession::uploadOpenings(std::uint64_t index,
+                                                        std::span<const std::uint64_t> openings) {
   PILLARBOX_ASSIGN(const SessionLine::Lease lease, m_line->lease(Priority::Background));
   net::Channel& channel = lease.channel();
   const net::MeterReading before = channel.meter();
@@ -432,8 +464,8 @@ Result<EngineSession::Ready> EngineSession::prepareOne(std::uint64_t index) {
     ToEngine request;
     request.mutable_set_upload()->set_index(index);
     PILLARBOX_TRY(net::sendMessage(channel, request));
-    net::WordStreamWriter writer(channel, assembled.maskedOpenings.size());
-    PILLARBOX_TRY(writer.write(assembled.maskedOpenings));
+    net::WordStreamWriter writer(channel, openings.size());
+    PILLARBOX_TRY(writer.write(openings));
     PILLARBOX_ASSIGN(const ToClient answer, net::receiveMessage<ToClient>(channel, kMaxMessage));
     if (answer.has_declined()) {
       declined = true;
@@ -444,10 +476,11 @@ Result<EngineSession::Ready> EngineSession::prepareOne(std::uint64_t index) {
   };
   const Status uploaded = upload();
   if (!uploaded.ok()) return declined ? uploaded.error() : m_line->breakWith(uploaded.error());
-  const net::MeterReading after = channel.meter();
-  return Ready{std::move(assembled.set), assembled.bytesSent + (after.bytesSent - before.bytesSent),
-               assembled.bytesReceived + (after.bytesReceived - before.bytesReceived),
-               secondsSince(start)};
+  net::MeterReading cost = channel.meter();
+  cost.bytesSent -= before.bytesSent;
+  cost.bytesReceived -= before.bytesReceived;
+  cost.depth -= before.depth;
+  return cost;
 }
 
 Result<EngineSession::Ready> EngineSession::takeSet(const std::function<bool()>& cancelled) {
@@ -524,6 +557,9 @@ Result<Classification> EngineSession::classify(std::span<const float> pixels,
   result.offlineBytesSent = ready->bytesSent;
   result.offlineBytesReceived = ready->bytesReceived;
   result.offlineSeconds = ready->seconds;
+  result.offlineRounds = ready->rounds;
+  result.setup = m_provider->setup();
+  result.peakMemoryBytes = peakMemoryBytes();
   return result;
 }
 

@@ -37,7 +37,8 @@ namespace pillarbox::client {
 struct BankReading {
   int ready = 0;
   int target = 0;
-  double preparing = -1;  ///< fraction of the set in preparation; negative: none
+  double preparing = -1;  ///< fraction of the set that comes next; negative: none is being made
+  int making = 0;         ///< sets that are being made at this moment
 };
 
 struct SessionOptions {
@@ -58,6 +59,8 @@ struct SessionOptions {
   std::filesystem::path stateDirectory;  ///< of the pin store
   std::filesystem::path cacheDirectory;  ///< of masked weights; empty: no cache
   int bankTarget = 1;
+  /// Two-party mode: sets made at a time, 1..4. More of them finish sooner, each one later.
+  int parallelSets = 2;
   std::chrono::milliseconds networkTimeout{30000};
   /// How long an inference waits while no set can be made (the dealer is away); zero: for ever.
   std::chrono::milliseconds patience{30000};
@@ -88,7 +91,10 @@ struct Classification {
   double onlineSeconds = 0;  ///< from the set in hand and the pixels ready to the class known
   std::uint64_t offlineBytesSent = 0, offlineBytesReceived = 0;  ///< of the set that was used
   double offlineSeconds = 0;
-  std::string warning;  ///< empty, or why the answer may be wrong; for people
+  std::uint32_t offlineRounds = 0;
+  SetupCost setup;                    ///< what the session has spent once, beside its sets
+  std::uint64_t peakMemoryBytes = 0;  ///< the most that this process has ever held, so far
+  std::string warning;                ///< empty, or why the answer may be wrong; for people
 };
 
 class EngineSession {
@@ -136,6 +142,7 @@ class EngineSession {
   struct Ready {
     offline::ClientSet set;
     std::uint64_t bytesSent = 0, bytesReceived = 0;
+    std::uint32_t rounds = 0;
     double seconds = 0;
   };
 
@@ -143,11 +150,15 @@ class EngineSession {
   Status hello();
   Result<OpenedModel> openModel(bool& declined);
   Result<OpenedModel> openModelPatiently();
-  void prepareSets();
-  Result<Ready> prepareOne(std::uint64_t index);
+  void prepareSets(std::size_t preparer);
+  Result<Ready> prepareOne(std::size_t preparer);
+  /// Sends what the engine needs for its half; returns what that cost.
+  Result<net::MeterReading> uploadOpenings(std::uint64_t index,
+                                           std::span<const std::uint64_t> openings);
   Result<Ready> takeSet(const std::function<bool()>& cancelled);
   bool pause(std::chrono::milliseconds time);
   void reportBank();
+  BankReading reading() const;  ///< with m_mutex held
   void log(const std::string& level, const std::string& line) const;
 
   const SessionOptions m_options;
@@ -164,13 +175,13 @@ class EngineSession {
   int m_target = 1;
   int m_maxTarget = INT_MAX;              ///< the engine's limit, once it is known
   std::uint64_t m_setsLeft = UINT64_MAX;  ///< that may still be prepared
-  double m_preparing = -1;
+  std::vector<double> m_preparing;        ///< by preparer: fraction of its set; negative: none
   std::deque<Ready> m_bank;
   std::optional<Error> m_preparationError;  ///< the last attempt's
   bool m_preparationHopeless = false;       ///< and it will not be tried again
   std::chrono::steady_clock::time_point m_lastProgress;
 
-  std::thread m_preparer;
+  std::vector<std::thread> m_preparers;
 };
 
 }  // namespace pillarbox::client

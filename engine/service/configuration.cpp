@@ -196,6 +196,7 @@ std::vector<Setting> EngineConfiguration::settings() {
       {"limits.max_sessions", IntegerTarget{&maxSessions, 1, 10000}, {}},
       {"limits.sets_per_session", IntegerTarget{&setsPerSession, 1, 1024}, {}},
       {"limits.set_memory_mib", IntegerTarget{&setMemoryMib, 1, 1 << 24}, {}},
+      {"limits.sets_in_preparation", IntegerTarget{&offlineSets, 0, 1024}, {}},
       {"limits.inferences_per_minute", IntegerTarget{&inferencesPerMinute, 0, 1000000}, {}},
       {"timeouts.handshake_seconds", IntegerTarget{&handshakeSeconds, 1, 3600}, {}},
       {"timeouts.idle_seconds", IntegerTarget{&idleSeconds, 1, 86400}, {}},

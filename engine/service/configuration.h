@@ -79,6 +79,7 @@ struct EngineConfiguration {
   std::int64_t maxSessions = 64;
   std::int64_t setsPerSession = 8;
   std::int64_t setMemoryMib = 4096;      ///< correlation sets of all sessions together
+  std::int64_t offlineSets = 0;          ///< being made at a time; 0: one a processor
   std::int64_t inferencesPerMinute = 0;  ///< a session; 0: no quota
   std::int64_t handshakeSeconds = 10;
   std::int64_t idleSeconds = 300;

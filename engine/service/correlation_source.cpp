@@ -1,5 +1,6 @@
 #include "engine/service/correlation_source.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "net/message_io.h"
@@ -49,7 +50,49 @@ class FirstPartyCorrelations : public SessionCorrelations {
   std::optional<std::pair<std::uint64_t, random::Seed>> m_seed;
 };
 
+class TwoPartyCorrelations : public SessionCorrelations {
+ public:
+  Result<std::shared_ptr<const offline::WideWeights>> maskedWeights(const MaskId&) override {
+    return Error{ErrorCode::Refused, "this engine has no dealer; there are no masked weights"};
+  }
+  Status prepare(net::Channel&, std::uint64_t) override {
+    return Error{ErrorCode::Refused, "this engine makes sets on an offline line only"};
+  }
+  Result<random::Seed> takeSeed(std::uint64_t) override {
+    return Error{ErrorCode::NotFound, "this engine makes sets on an offline line only"};
+  }
+};
+
 }  // namespace
+
+Result<std::shared_ptr<const offline::two_party::EngineParty>> CorrelationSource::party(
+    const std::shared_ptr<const inference::EngineModel>&) {
+  return Error{ErrorCode::Refused, "this engine does not make sets together with its clients"};
+}
+
+Result<std::unique_ptr<SessionCorrelations>> TwoPartySource::open(
+    const Token&, std::shared_ptr<const inference::EngineModel>) {
+  return std::unique_ptr<SessionCorrelations>(std::make_unique<TwoPartyCorrelations>());
+}
+
+void TwoPartySource::serve(const ModelList& models) {
+  const std::lock_guard lock(m_mutex);
+  std::erase_if(m_parties, [&models](const auto& known) {
+    return std::none_of(models.begin(), models.end(),
+                        [&known](const auto& model) { return model->hash() == known.first; });
+  });
+}
+
+Result<TwoPartySource::Party> TwoPartySource::party(
+    const std::shared_ptr<const inference::EngineModel>& model) {
+  const std::lock_guard lock(m_mutex);
+  if (const auto known = m_parties.find(model->hash()); known != m_parties.end()) {
+    return known->second;
+  }
+  PILLARBOX_ASSIGN(Party party, m_factory(model));
+  m_parties.emplace(model->hash(), party);
+  return party;
+}
 
 Result<std::unique_ptr<SessionCorrelations>> FirstPartySource::open(
     const Token&, std::shared_ptr<const inference::EngineModel> model) {

@@ -1,31 +1,33 @@
 // Where the engine's halves of the correlation sets come from: one implementation a mode.
 //
-// A session opens one SessionCorrelations for its model and asks it for what the mode can do. The
-// session itself knows no mode: dealer and first-party are below, and a mode without any dealer
-// fits behind the same interface (prepare() then runs the two-party protocol on the session's
-// channel).
+// A session opens one SessionCorrelations for its model and asks it for what the mode can do; the
+// session itself knows no mode. In two-party mode nothing is asked of it: the sets are made on the
+// session's offline lines, by the EngineParty that party() gives.
 #pragma once
 
 #include <array>
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <memory>
 #include <mutex>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "engine/core/result.h"
 #include "engine/inference/executor.h"
 #include "engine/offline/correlation_set.h"
 #include "engine/offline/dealing.h"
+#include "engine/offline/two_party/party.h"
 #include "engine/service/served_models.h"
+#include "engine/service/set_bank.h"
 #include "net/certificate.h"
 #include "net/channel.h"
 #include "net/endpoint.h"
 
 namespace pillarbox::service {
 
-using Token = std::array<std::uint8_t, 16>;
 using MaskId = std::array<std::uint8_t, 16>;
 
 /// Where clients find the dealer.
@@ -71,8 +73,33 @@ class CorrelationSource {
   virtual Status ready() { return {}; }
   /// The models that are offered from now on; those of running sessions stay good. From any thread.
   virtual void serve(const ModelList&) {}
+  /// Two-party mode: the engine's part in making sets for that model. From any thread.
+  /// Errors: Refused in the other modes; why it cannot be done for that model.
+  virtual Result<std::shared_ptr<const offline::two_party::EngineParty>> party(
+      const std::shared_ptr<const inference::EngineModel>& model);
   /// Fails every call that waits. From any thread.
   virtual void stop() noexcept {}
+};
+
+/// Client and engine make the sets by themselves: nobody else is trusted.
+class TwoPartySource : public CorrelationSource {
+ public:
+  using Party = std::shared_ptr<const offline::two_party::EngineParty>;
+  using Factory =
+      std::function<Result<Party>(const std::shared_ptr<const inference::EngineModel>&)>;
+  explicit TwoPartySource(Factory factory) : m_factory(std::move(factory)) {}
+
+  offline::Mode mode() const override { return offline::Mode::TwoParty; }
+  Result<std::unique_ptr<SessionCorrelations>> open(
+      const Token& token, std::shared_ptr<const inference::EngineModel> model) override;
+  void serve(const ModelList& models) override;
+  /// Made when it is asked for the first time, then kept as long as the model is offered.
+  Result<Party> party(const std::shared_ptr<const inference::EngineModel>& model) override;
+
+ private:
+  const Factory m_factory;
+  std::mutex m_mutex;
+  std::map<models::Sha256, Party> m_parties;
 };
 
 /// The engine deals to itself with A = W: it knows the client's masks. For comparison only.

@@ -129,9 +129,18 @@ Result<std::unique_ptr<net::LocalHttp>> startMonitor(EngineContext& context,
   return monitor;
 }
 
+/// Sessions, and in two-party mode the offline lines that each may have.
+std::size_t connectionLimit(const EngineContext& context) {
+  const auto sessions = static_cast<std::size_t>(context.configuration.maxSessions);
+  return context.correlations->mode() == offline::Mode::TwoParty
+             ? sessions * (1 + SetBank::kMaxLines)
+             : sessions;
+}
+
 Status serve(const Flags& flags) {
-  EngineContext context;
-  PILLARBOX_TRY(configure(flags, context.configuration));
+  EngineConfiguration settings;
+  PILLARBOX_TRY(configure(flags, settings));
+  EngineContext context(std::move(settings));
   const EngineConfiguration& configuration = context.configuration;
   startLog(configuration.logLevel, configuration.logFormat);
   blockStopSignals();
@@ -156,12 +165,10 @@ Status serve(const Flags& flags) {
   };
   PILLARBOX_ASSIGN(const auto library, ModelLibrary::open(std::move(libraryOptions)));
   PILLARBOX_ASSIGN(net::Identity identity, loadOrCreateIdentity(stateDir, kProgram));
-  context.setMemory =
-      std::make_unique<MemoryBudget>(static_cast<std::uint64_t>(configuration.setMemoryMib) << 20);
   PILLARBOX_ASSIGN(context.correlations, makeSource(context, stateDir, listen));
 
   ConnectionPool<Session> sessions(
-      static_cast<std::size_t>(configuration.maxSessions),
+      connectionLimit(context),
       [&context](std::uint64_t id, std::unique_ptr<net::Transport> transport) {
         return std::make_unique<Session>(context, id, std::move(transport));
       });

@@ -32,6 +32,12 @@ class MemoryBudget {
     ~Reservation() {
       if (m_budget != nullptr) m_budget->release(m_bytes);
     }
+    /// Gives back what exceeds `bytes`.
+    void shrink(std::uint64_t bytes) {
+      if (m_budget == nullptr || bytes >= m_bytes) return;
+      m_budget->release(m_bytes - bytes);
+      m_bytes = bytes;
+    }
 
    private:
     MemoryBudget* m_budget = nullptr;

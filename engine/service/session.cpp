@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <cstring>
 #include <exception>
+#include <thread>
+#include <utility>
 
 #include "engine/random/random.h"
 #include "engine/service/log.h"
@@ -18,6 +20,11 @@ using net::proto::ToEngine;
 
 /// The longest message a client has reason to send: none holds more than a hash.
 constexpr std::size_t kMaxRequestBytes = 4096;
+/// Making a set takes seconds, during which either side computes or gives way to inferences: so
+/// many times network_seconds may pass without a byte.
+constexpr std::int64_t kOfflinePatience = 4;
+/// How long a client waits for its set to be begun before it is asked to come back later.
+constexpr auto kPlacePatience = std::chrono::seconds(10);
 
 double secondsSince(Clock::time_point start) {
   return std::chrono::duration<double>(Clock::now() - start).count();
@@ -37,9 +44,22 @@ Error protocolError(const std::string& message) {
 
 }  // namespace
 
+EngineContext::EngineContext(EngineConfiguration settings)
+    : configuration(std::move(settings)),
+      setMemory(static_cast<std::uint64_t>(configuration.setMemoryMib) << 20),
+      sessions(static_cast<std::size_t>(configuration.maxSessions)),
+      offlineGate(configuration.offlineSets > 0
+                      ? static_cast<std::size_t>(configuration.offlineSets)
+                      : std::max<std::size_t>(1, std::thread::hardware_concurrency())) {}
+
 Session::Session(EngineContext& context, std::uint64_t id,
                  std::unique_ptr<net::Transport> transport)
-    : m_context(context), m_id(id), m_channel(std::move(transport)) {}
+    : m_context(context),
+      m_id(id),
+      m_channel(std::move(transport)),
+      m_bank(
+          std::make_shared<SetBank>(static_cast<std::size_t>(context.configuration.setsPerSession),
+                                    context.setMemory, context.metrics)) {}
 
 Session::~Session() = default;
 
@@ -67,7 +87,8 @@ void Session::run() noexcept {
       const std::lock_guard lock(m_mutex);
       m_phase = Phase::Ended;
     }
-    m_bank.clear();
+    m_context.sessions.remove(m_token);
+    m_bank->close();
     m_correlations.reset();
     countTraffic(false);
     if (!status.ok() && !left) m_context.metrics.countFailure("session", status.error().code);
@@ -114,6 +135,7 @@ Status Session::serve() {
   m_channel.setTimeout(seconds(m_context.configuration.handshakeSeconds));
   if (m_refused) return m_refusal;
   PILLARBOX_TRY(welcome());
+  if (m_isLine) return serveLine();
   logEvent(LogLevel::Info, "session_start",
            {{"session", m_id}, {"peer", m_channel.peer()}, {"software", m_software}});
   for (;;) {
@@ -141,13 +163,17 @@ Status Session::welcome() {
                                          ", this engine " + std::to_string(net::kProtocolVersion) +
                                          "; install the same version of Pillarbox on both sides"};
   }
-  PILLARBOX_TRY(random::systemRandom(m_token));
+  m_isLine = request.hello().offline_line();
+  if (!m_isLine) {
+    PILLARBOX_TRY(random::systemRandom(m_token));
+    PILLARBOX_TRY(m_context.sessions.add(m_token, m_bank));
+  }
   ToClient reply;
   net::proto::Welcome& welcome = *reply.mutable_welcome();
   welcome.set_protocol_version(net::kProtocolVersion);
   welcome.set_software(net::softwareName());
   welcome.set_offline_mode(static_cast<std::uint32_t>(m_context.correlations->mode()));
-  welcome.set_token(bytesOf(m_token));
+  if (!m_isLine) welcome.set_token(bytesOf(m_token));
   welcome.set_max_sets(static_cast<std::uint32_t>(m_context.configuration.setsPerSession));
   for (const auto& model : *m_context.models.current()) {
     net::proto::ModelEntry& entry = *welcome.add_models();
@@ -176,6 +202,9 @@ Status Session::handle(const ToEngine& request) {
       return infer(request.start_inference().index());
     case ToEngine::kHello:
     case ToEngine::kGoodbye:
+    case ToEngine::kAttachOffline:
+    case ToEngine::kPrepareKeys:
+    case ToEngine::kFinishSet:
     case ToEngine::MESSAGE_NOT_SET:
       break;
   }
@@ -205,9 +234,9 @@ Status Session::openModel(const net::proto::OpenModel& request) {
                  "you connected"};
   }
   // Sets made for another model are worthless; those for this one stay good when a client opens it
-  // again because the dealer came back.
-  if (m_model != model) m_bank.clear();
+  // again because the dealer came back (SetBank::open).
   m_model = model;
+  m_bank->open(m_model);
   m_correlations.reset();
   auto opened = m_context.correlations->open(m_token, m_model);
   if (!opened.ok()) return decline(opened.error());
@@ -243,22 +272,13 @@ Status Session::fetchMaskedWeights(const net::proto::FetchMaskedWeights& request
   return (*weights)->toWords([&writer](auto piece) { return writer.write(piece); });
 }
 
-Status Session::advanceIndex(std::uint64_t index) {
-  if (index <= m_uploadedIndex) {
-    return protocolError("correlation set " + std::to_string(index) +
-                         " was prepared before; indices must grow");
-  }
-  return {};
-}
-
 Status Session::prepareSet(std::uint64_t index) {
   if (!m_correlations) return protocolError("the client has opened no model");
-  PILLARBOX_TRY(advanceIndex(index));
   if (index <= m_dealtIndex) {
     return protocolError("correlation set " + std::to_string(index) + " was dealt before");
   }
   m_dealtIndex = index;
-  if (bankIsFull()) {
+  if (m_bank->ready() >= static_cast<std::size_t>(m_context.configuration.setsPerSession)) {
     return decline({ErrorCode::Exhausted, "this session has its full number of sets"});
   }
   const auto start = Clock::now();
@@ -271,10 +291,12 @@ Status Session::prepareSet(std::uint64_t index) {
 
 Status Session::receiveSet(std::uint64_t index) {
   if (!m_correlations) return protocolError("the client has opened no model");
-  PILLARBOX_TRY(advanceIndex(index));
-  m_uploadedIndex = index;
   const auto start = Clock::now();
   const offline::OfflineCost cost = offline::offlineCost(m_model->description());
+  auto preparation = SetBank::begin(m_bank, index, cost.engineMemoryBytes);
+  if (!preparation.ok() && preparation.error().code == ErrorCode::Protocol) {
+    return preparation.error();
+  }
   net::WordStreamReader reader(m_channel, cost.maskedOpeningWords);
   // The words are on their way, whatever is wrong with the set: read them, keep nothing, and answer
   // when the channel is in step again.
@@ -282,19 +304,13 @@ Status Session::receiveSet(std::uint64_t index) {
     PILLARBOX_TRY(reader.drain());
     return decline(error);
   };
-  if (bankIsFull()) {
-    return refuse({ErrorCode::Exhausted, "this session has its full number of sets"});
-  }
-  auto memory = m_context.setMemory->reserve(cost.engineMemoryBytes, "correlation sets");
-  if (!memory.ok()) return refuse(memory.error());
+  if (!preparation.ok()) return refuse(preparation.error());
   const auto seed = m_correlations->takeSeed(index);
   if (!seed.ok()) return refuse(seed.error());
   PILLARBOX_ASSIGN(
       auto set, offline::assembleEngineSet(m_model->description(), index, *seed,
                                            [&reader](auto piece) { return reader.read(piece); }));
-  m_bank.emplace(index, Prepared{std::move(set), std::move(memory).value(),
-                                 BankEntry(m_context.metrics, cost.engineMemoryBytes)});
-  ++m_setsPrepared;
+  PILLARBOX_TRY(std::move(preparation).value().deposit(std::move(set)));
   const double elapsed = secondsSince(start);
   m_offlineSeconds += elapsed;
   m_context.metrics.countPreparation(std::exchange(m_dealingSeconds, 0) + elapsed);
@@ -303,8 +319,96 @@ Status Session::receiveSet(std::uint64_t index) {
   return net::sendMessage(m_channel, reply);
 }
 
-bool Session::bankIsFull() const {
-  return m_bank.size() >= static_cast<std::size_t>(m_context.configuration.setsPerSession);
+Status Session::serveLine() {
+  PILLARBOX_ASSIGN(const ToEngine request,
+                   net::receiveMessage<ToEngine>(m_channel, kMaxRequestBytes));
+  if (!request.has_attach_offline()) {
+    return protocolError("an offline line does not begin with AttachOffline");
+  }
+  Token token{};
+  models::Sha256 hash{};
+  if (request.attach_offline().token().size() != token.size() ||
+      request.attach_offline().hash().size() != hash.size()) {
+    return protocolError("AttachOffline has the wrong length");
+  }
+  std::memcpy(token.data(), request.attach_offline().token().data(), token.size());
+  std::memcpy(hash.data(), request.attach_offline().hash().data(), hash.size());
+  const auto bank = m_context.sessions.find(token);
+  if (!bank) return Error{ErrorCode::NotFound, "there is no such session; it may have ended"};
+  PILLARBOX_ASSIGN(const auto line, SetBank::attach(bank, hash, m_channel));
+  m_model = bank->model();
+  PILLARBOX_ASSIGN(const auto party, m_context.correlations->party(m_model));
+  ToClient reply;
+  reply.mutable_offline_attached()->set_has_keys(bank->keys() != nullptr);
+  PILLARBOX_TRY(net::sendMessage(m_channel, reply));
+  logEvent(LogLevel::Info, "offline_line",
+           {{"session", m_id}, {"peer", m_channel.peer()}, {"software", m_software}});
+  const auto patience = kOfflinePatience * m_context.configuration.networkSeconds;
+  for (;;) {
+    // The line waits as long as its session lives, which cancels it when it ends.
+    PILLARBOX_TRY(enter(Phase::Idle));
+    m_channel.setTimeout(std::chrono::milliseconds(0));
+    PILLARBOX_ASSIGN(const ToEngine next,
+                     net::receiveMessage<ToEngine>(m_channel, kMaxRequestBytes));
+    if (next.has_goodbye()) return {};
+    PILLARBOX_TRY(enter(Phase::Busy));
+    m_channel.setTimeout(seconds(patience));
+    if (next.has_prepare_keys()) {
+      PILLARBOX_ASSIGN(auto keys, party->receiveKeys(m_channel));
+      bank->setKeys(std::move(keys));
+      ToClient ready;
+      ready.mutable_keys_ready();
+      PILLARBOX_TRY(net::sendMessage(m_channel, ready));
+    } else if (next.has_prepare_set()) {
+      PILLARBOX_TRY(makeSet(line, *party, next.prepare_set().index()));
+    } else {
+      return protocolError("the client sent a message that has no place on an offline line");
+    }
+  }
+}
+
+Status Session::makeSet(const SetBank::Attachment& line,
+                        const offline::two_party::EngineParty& party, std::uint64_t index) {
+  const auto start = Clock::now();
+  const auto keys = line.bank().keys();
+  if (!keys) return protocolError("the client asked for a set before it sent its keys");
+  auto preparation = SetBank::begin(line.shared(), index, party.cost().engineMemoryBytes);
+  if (!preparation.ok()) {
+    return preparation.error().code == ErrorCode::Exhausted ? decline(preparation.error())
+                                                            : Status(preparation.error());
+  }
+  const auto place = m_context.offlineGate.enter(kPlacePatience);
+  if (!place.ok()) return decline(place.error());
+  ToClient started;
+  started.mutable_set_started()->set_index(index);
+  PILLARBOX_TRY(net::sendMessage(m_channel, started));
+  const net::MeterReading before = m_channel.meter();
+  PILLARBOX_ASSIGN(auto set, party.makeSet(m_channel, *keys, index, [this](double) -> Status {
+    m_context.offlineGate.giveWay();
+    return {};
+  }));
+  PILLARBOX_ASSIGN(const ToEngine finish,
+                   net::receiveMessage<ToEngine>(m_channel, kMaxRequestBytes));
+  if (!finish.has_finish_set() || finish.finish_set().index() != index) {
+    return protocolError("the client did not finish correlation set " + std::to_string(index));
+  }
+  PILLARBOX_TRY(std::move(preparation).value().deposit(std::move(set)));
+  const net::MeterReading after = m_channel.meter();
+  const double elapsed = secondsSince(start);
+  m_offlineSeconds += elapsed;
+  m_context.metrics.countPreparation(elapsed);
+  countTraffic(false);
+  logEvent(LogLevel::Info, "set_made",
+           {{"session", m_id},
+            {"set", index},
+            {"rounds", net::roundsBetween(before, after)},
+            {"bytes_sent", after.bytesSent - before.bytesSent},
+            {"bytes_received", after.bytesReceived - before.bytesReceived},
+            {"offline_ms", elapsed * 1e3},
+            {"waited_ms", (after.waitedSeconds - before.waitedSeconds) * 1e3}});
+  ToClient ready;
+  ready.mutable_set_ready()->set_index(index);
+  return net::sendMessage(m_channel, ready);
 }
 
 Status Session::infer(std::uint64_t index) {
@@ -322,14 +426,11 @@ Status Session::infer(std::uint64_t index) {
     }
     m_recent.push_back(now);
   }
-  auto node = m_bank.extract(index);
-  if (node.empty()) {
-    return protocolError("there is no correlation set " + std::to_string(index) +
-                         ": it was used, burnt or never prepared");
-  }
+  PILLARBOX_ASSIGN(auto set, m_bank->take(index));
+  const OfflineGate::Inference priority(m_context.offlineGate);
   const net::MeterReading before = m_channel.meter();
   const Status status =
-      inference::runEngine(m_channel, *m_model, std::move(node.mapped().set), &m_inferenceMemory);
+      inference::runEngine(m_channel, *m_model, std::move(set), &m_inferenceMemory);
   const net::MeterReading after = m_channel.meter();
   const double elapsed = secondsSince(now);
   const double waited = after.waitedSeconds - before.waitedSeconds;
@@ -364,7 +465,7 @@ void Session::logEnd(const Status& status, double seconds) const {
                                   {"model", m_model ? m_model->description().name : "none"},
                                   {"result", status.ok() ? "ok" : toString(status.error().code)},
                                   {"seconds", seconds},
-                                  {"sets", m_setsPrepared},
+                                  {"sets", m_bank->prepared()},
                                   {"inferences", m_inferences},
                                   {"rounds", m_onlineRounds},
                                   {"online_bytes_sent", m_onlineBytesSent},
@@ -376,7 +477,8 @@ void Session::logEnd(const Status& status, double seconds) const {
                                   {"bytes_received", meter.bytesReceived}};
   if (!status.ok()) fields.emplace_back("error", status.error().message);
   const bool usual = status.ok() || status.error().code == ErrorCode::Closed;
-  logEvent(usual ? LogLevel::Info : LogLevel::Warning, "session_end", fields);
+  logEvent(usual ? LogLevel::Info : LogLevel::Warning,
+           m_isLine ? "offline_line_end" : "session_end", fields);
 }
 
 }  // namespace pillarbox::service

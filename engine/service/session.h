@@ -1,19 +1,16 @@
-// One client's session at the engine: a thread, a channel, a bank of correlation sets.
+// One client's session at the engine: a thread, a channel, a bank of correlation sets. Or one of a
+// session's offline lines, on which sets are made for the bank of that session.
 //
 // Sessions share the models, the correlation source and the memory budget, and nothing else. What
 // the client sends can end its own session only: every request is checked, every failure becomes a
 // Failure frame, a log line and the end of this thread. When a session ends, for whatever reason,
-// its sets are destroyed with it.
-//
-// The invariant of the offline phase is kept here: set indices only grow, a set leaves the bank
-// before it is used, and an index that was used, burnt or never prepared is an error.
+// its sets are destroyed with it (set_bank.h), and its offline lines are cancelled.
 #pragma once
 
 #include <atomic>
 #include <chrono>
 #include <cstdint>
 #include <deque>
-#include <map>
 #include <memory>
 #include <mutex>
 #include <string>
@@ -26,7 +23,9 @@
 #include "engine/service/correlation_source.h"
 #include "engine/service/memory_budget.h"
 #include "engine/service/metrics.h"
+#include "engine/service/offline_gate.h"
 #include "engine/service/served_models.h"
+#include "engine/service/set_bank.h"
 #include "net/channel.h"
 #include "net/messages.pb.h"
 
@@ -34,11 +33,15 @@ namespace pillarbox::service {
 
 /// What the sessions of an engine share; outlives them.
 struct EngineContext {
-  EngineConfiguration configuration;
+  explicit EngineContext(EngineConfiguration settings);
+
+  const EngineConfiguration configuration;
   ServedModels models;
   std::unique_ptr<CorrelationSource> correlations;
-  std::unique_ptr<MemoryBudget> setMemory;
   Metrics metrics;
+  MemoryBudget setMemory;
+  SessionDirectory sessions;
+  OfflineGate offlineGate;
 };
 
 class Session {
@@ -61,31 +64,6 @@ class Session {
  private:
   enum class Phase { Idle, Busy, Inference, Ended };
 
-  /// Counts its set in the metrics for as long as it lies in the bank.
-  class BankEntry {
-   public:
-    BankEntry(Metrics& metrics, std::uint64_t bytes)
-        : m_metrics(&metrics), m_bytes(static_cast<std::int64_t>(bytes)) {
-      metrics.bankChanged(1, m_bytes);
-    }
-    BankEntry(BankEntry&& other) noexcept
-        : m_metrics(std::exchange(other.m_metrics, nullptr)), m_bytes(other.m_bytes) {}
-    BankEntry& operator=(BankEntry&&) = delete;
-    ~BankEntry() {
-      if (m_metrics != nullptr) m_metrics->bankChanged(-1, -m_bytes);
-    }
-
-   private:
-    Metrics* m_metrics;
-    std::int64_t m_bytes;
-  };
-
-  struct Prepared {
-    offline::EngineSet set;
-    MemoryBudget::Reservation memory;
-    BankEntry counted;
-  };
-
   Status serve();
   Status welcome();
   Status handle(const net::proto::ToEngine& request);
@@ -93,11 +71,11 @@ class Session {
   Status fetchMaskedWeights(const net::proto::FetchMaskedWeights& request);
   Status prepareSet(std::uint64_t index);
   Status receiveSet(std::uint64_t index);
-  bool bankIsFull() const;
   Status infer(std::uint64_t index);
+  Status serveLine();
+  Status makeSet(const SetBank::Attachment& line, const offline::two_party::EngineParty& party,
+                 std::uint64_t index);
   Status decline(const Error& error);
-  /// Errors: Protocol unless `index` is above every index before it.
-  Status advanceIndex(std::uint64_t index);
   /// Changes the phase; Cancelled if the engine is shutting down.
   Status enter(Phase phase);
   bool isDraining();
@@ -120,10 +98,10 @@ class Session {
   std::string m_software;
   std::shared_ptr<const inference::EngineModel> m_model;
   std::unique_ptr<SessionCorrelations> m_correlations;
-  std::map<std::uint64_t, Prepared> m_bank;
+  const std::shared_ptr<SetBank> m_bank;
   inference::EngineMemory m_inferenceMemory;
+  bool m_isLine = false;
   std::uint64_t m_dealtIndex = 0;                              ///< last index that PrepareSet named
-  std::uint64_t m_uploadedIndex = 0;                           ///< last index that SetUpload named
   std::deque<std::chrono::steady_clock::time_point> m_recent;  ///< inferences of the last minute
 
   net::MeterReading m_counted;  ///< what the metrics have of this channel's traffic

@@ -1,0 +1,168 @@
+#include "engine/service/set_bank.h"
+
+#include <algorithm>
+#include <string>
+#include <utility>
+
+namespace pillarbox::service {
+namespace {
+
+Error sessionEnded() {
+  return {ErrorCode::Closed, "the session of this offline line has ended"};
+}
+
+}  // namespace
+
+void SetBank::open(std::shared_ptr<const inference::EngineModel> model) {
+  const std::lock_guard lock(m_mutex);
+  if (m_model == model) return;
+  // Lines that make sets for the model before find that out at the end of their set.
+  m_sets.clear();
+  m_keys.reset();
+  m_model = std::move(model);
+}
+
+SetBank::Preparation::Preparation(std::shared_ptr<SetBank> bank, std::uint64_t index,
+                                  const inference::EngineModel* model,
+                                  MemoryBudget::Reservation memory)
+    : m_bank(std::move(bank)), m_index(index), m_model(model), m_memory(std::move(memory)) {}
+
+SetBank::Preparation::Preparation(Preparation&& other) noexcept
+    : m_bank(std::move(other.m_bank)),
+      m_index(other.m_index),
+      m_model(other.m_model),
+      m_memory(std::move(other.m_memory)) {}
+
+SetBank::Preparation::~Preparation() {
+  if (!m_bank) return;
+  const std::lock_guard lock(m_bank->m_mutex);
+  --m_bank->m_making;
+}
+
+Status SetBank::Preparation::deposit(offline::EngineSet set) && {
+  const auto bank = std::exchange(m_bank, nullptr);
+  const std::lock_guard lock(bank->m_mutex);
+  --bank->m_making;
+  if (bank->m_closed) return sessionEnded();
+  if (bank->m_model.get() != m_model) {
+    return Error{ErrorCode::Closed, "the session has opened another model meanwhile"};
+  }
+  const std::uint64_t bytes = set.memoryBytes();
+  m_memory.shrink(bytes);
+  bank->m_sets.emplace(
+      m_index, Prepared{std::move(set), std::move(m_memory), Counted(bank->m_metrics, bytes)});
+  ++bank->m_prepared;
+  return {};
+}
+
+Result<SetBank::Preparation> SetBank::begin(const std::shared_ptr<SetBank>& bank,
+                                            std::uint64_t index, std::uint64_t memoryBytes) {
+  const std::lock_guard lock(bank->m_mutex);
+  if (bank->m_closed) return sessionEnded();
+  if (index <= bank->m_lastIndex) {
+    return Error{ErrorCode::Protocol, "correlation set " + std::to_string(index) +
+                                          " was prepared before; indices must grow"};
+  }
+  bank->m_lastIndex = index;
+  if (bank->m_sets.size() + bank->m_making >= bank->m_limit) {
+    return Error{ErrorCode::Exhausted, "this session has its full number of sets"};
+  }
+  PILLARBOX_ASSIGN(auto memory, bank->m_memory.reserve(memoryBytes, "correlation sets"));
+  ++bank->m_making;
+  return Preparation(bank, index, bank->m_model.get(), std::move(memory));
+}
+
+Result<offline::EngineSet> SetBank::take(std::uint64_t index) {
+  const std::lock_guard lock(m_mutex);
+  auto node = m_sets.extract(index);
+  if (node.empty()) {
+    return Error{ErrorCode::Protocol, "there is no correlation set " + std::to_string(index) +
+                                          ": it was used, burnt or never prepared"};
+  }
+  return std::move(node.mapped().set);
+}
+
+std::size_t SetBank::ready() const {
+  const std::lock_guard lock(m_mutex);
+  return m_sets.size();
+}
+
+std::uint64_t SetBank::prepared() const {
+  const std::lock_guard lock(m_mutex);
+  return m_prepared;
+}
+
+void SetBank::close() noexcept {
+  const std::lock_guard lock(m_mutex);
+  m_closed = true;
+  m_sets.clear();
+  m_keys.reset();
+  for (net::Channel* line : m_lines) line->cancel();
+}
+
+void SetBank::setKeys(std::shared_ptr<const offline::two_party::EngineKeys> keys) {
+  const std::lock_guard lock(m_mutex);
+  if (!m_closed) m_keys = std::move(keys);
+}
+
+std::shared_ptr<const offline::two_party::EngineKeys> SetBank::keys() const {
+  const std::lock_guard lock(m_mutex);
+  return m_keys;
+}
+
+std::shared_ptr<const inference::EngineModel> SetBank::model() const {
+  const std::lock_guard lock(m_mutex);
+  return m_model;
+}
+
+Result<SetBank::Attachment> SetBank::attach(const std::shared_ptr<SetBank>& bank,
+                                            const models::Sha256& hash, net::Channel& line) {
+  const std::lock_guard lock(bank->m_mutex);
+  if (bank->m_closed) return sessionEnded();
+  if (!bank->m_model || bank->m_model->hash() != hash) {
+    return Error{ErrorCode::Refused, "the session has not opened that model"};
+  }
+  if (bank->m_lines.size() >= kMaxLines) {
+    return Error{ErrorCode::Exhausted, "this session has its full number of offline lines"};
+  }
+  bank->m_lines.push_back(&line);
+  return Attachment(bank, line);
+}
+
+SetBank::Attachment::Attachment(std::shared_ptr<SetBank> bank, net::Channel& line)
+    : m_bank(std::move(bank)), m_line(&line) {}
+
+SetBank::Attachment::Attachment(Attachment&& other) noexcept
+    : m_bank(std::move(other.m_bank)), m_line(other.m_line) {}
+
+SetBank::Attachment::~Attachment() {
+  if (!m_bank) return;
+  const std::lock_guard lock(m_bank->m_mutex);
+  std::erase(m_bank->m_lines, m_line);
+  if (m_bank->m_lines.empty()) m_bank->m_keys.reset();
+}
+
+Status SessionDirectory::add(const Token& token, std::shared_ptr<SetBank> bank) {
+  const std::lock_guard lock(m_mutex);
+  if (m_banks.contains(token)) return {};
+  if (m_banks.size() >= m_limit) {
+    return Error{ErrorCode::Exhausted, "there are " + std::to_string(m_limit) +
+                                           " sessions already, the configured limit; try again "
+                                           "later"};
+  }
+  m_banks.emplace(token, std::move(bank));
+  return {};
+}
+
+void SessionDirectory::remove(const Token& token) noexcept {
+  const std::lock_guard lock(m_mutex);
+  m_banks.erase(token);
+}
+
+std::shared_ptr<SetBank> SessionDirectory::find(const Token& token) const {
+  const std::lock_guard lock(m_mutex);
+  const auto found = m_banks.find(token);
+  return found == m_banks.end() ? nullptr : found->second;
+}
+
+}  // namespace pillarbox::service

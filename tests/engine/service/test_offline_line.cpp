@@ -1,0 +1,416 @@
+// The rules of a session's offline lines, against sessions in this process over in-memory
+// transports: who may attach, that an index is used once, that nothing outlives the session, and
+// that what a client leaves out, repeats or makes up ends its own line with a clear error.
+
+#include <thread>
+
+#include <QtTest>
+
+#include "engine/service/connection_pool.h"
+#include "engine/service/session.h"
+#include "net/memory.h"
+#include "net/message_io.h"
+#include "tests/support/fake_party.h"
+#include "tests/support/model_factory.h"
+
+using namespace pillarbox;
+using namespace pillarbox::service;
+using namespace pillarbox::testing;
+using net::proto::ToClient;
+using net::proto::ToEngine;
+
+namespace {
+
+EngineConfiguration testConfiguration() {
+  EngineConfiguration configuration;
+  configuration.networkSeconds = 5;
+  configuration.setsPerSession = 2;
+  return configuration;
+}
+
+std::shared_ptr<const inference::EngineModel> testModel() {
+  static const auto kModel = [] {
+    models::LoadedModel loaded = makeTinyModel("conv_padded");
+    return std::make_shared<const inference::EngineModel>(std::move(loaded.model),
+                                                          std::move(loaded.weights));
+  }();
+  return kModel;
+}
+
+std::string hashOf(const inference::EngineModel& model) {
+  return {reinterpret_cast<const char*>(model.hash().data()), model.hash().size()};
+}
+
+/// An engine without sockets.
+struct Engine {
+  explicit Engine(EngineConfiguration configuration = testConfiguration(), bool twoParty = true)
+      : context(std::move(configuration)) {
+    context.models.replace({testModel()});
+    if (twoParty) {
+      context.correlations = std::make_unique<TwoPartySource>(fakeEngineParty);
+    } else {
+      context.correlations = std::make_unique<FirstPartySource>();
+    }
+  }
+  EngineContext context;
+  ConnectionPool<Session> pool{
+      32, [this](std::uint64_t id, std::unique_ptr<net::Transport> transport) {
+        return std::make_unique<Session>(context, id, std::move(transport));
+      }};
+};
+
+struct Peer {
+  explicit Peer(Engine& engine, bool line = false) {
+    auto [mine, theirs] = net::makeMemoryPair();
+    engine.pool.add(std::move(theirs));
+    channel = std::make_unique<net::Channel>(std::move(mine));
+    channel->setTimeout(std::chrono::seconds(10));
+    ToEngine hello;
+    hello.mutable_hello()->set_protocol_version(net::kProtocolVersion);
+    hello.mutable_hello()->set_offline_line(line);
+    welcome = ask(hello).value().welcome();
+  }
+
+  Status send(const ToEngine& request) { return net::sendMessage(*channel, request); }
+  Result<ToClient> answer() { return net::receiveMessage<ToClient>(*channel); }
+  Result<ToClient> ask(const ToEngine& request) {
+    PILLARBOX_TRY(send(request));
+    return answer();
+  }
+
+  Status openModel() {
+    ToEngine request;
+    request.mutable_open_model()->set_hash(hashOf(*testModel()));
+    PILLARBOX_ASSIGN(const ToClient opened, ask(request));
+    std::vector<std::byte> description(opened.model_opened().description_bytes());
+    return channel->receiveBytes(description);
+  }
+
+  Result<ToClient> attach(const std::string& token, const std::string& hash) {
+    ToEngine request;
+    request.mutable_attach_offline()->set_token(token);
+    request.mutable_attach_offline()->set_hash(hash);
+    return ask(request);
+  }
+
+  Result<ToClient> keys() {
+    ToEngine request;
+    request.mutable_prepare_keys();
+    PILLARBOX_TRY(send(request));
+    PILLARBOX_TRY(fakeClientParty(testModel()->description())->sendKeys(*channel));
+    return answer();
+  }
+
+  Result<ToClient> begin(std::uint64_t index) {
+    ToEngine request;
+    request.mutable_prepare_set()->set_index(index);
+    return ask(request);
+  }
+
+  Result<ToClient> finish(std::uint64_t index) {
+    ToEngine request;
+    request.mutable_finish_set()->set_index(index);
+    return ask(request);
+  }
+
+  Result<offline::ClientSet> make(std::uint64_t index) {
+    return fakeClientParty(testModel()->description())->makeSet(*channel, index, [](double) {
+      return Status();
+    });
+  }
+
+  Result<offline::ClientSet> wholeSet(std::uint64_t index) {
+    PILLARBOX_ASSIGN(const ToClient started, begin(index));
+    if (started.has_declined()) return net::errorOf(started.declined(), "engine");
+    PILLARBOX_ASSIGN(auto set, make(index));
+    PILLARBOX_ASSIGN(const ToClient ready, finish(index));
+    if (!ready.has_set_ready()) return Error{ErrorCode::Protocol, "not ready"};
+    return set;
+  }
+
+  Result<inference::ClientOutcome> infer(offline::ClientSet set) {
+    ToEngine request;
+    request.mutable_start_inference()->set_index(set.index);
+    PILLARBOX_TRY(send(request));
+    const models::PublicModel& model = testModel()->description();
+    return inference::runClient(*channel, model, std::move(set), randomImage(model.input, 1));
+  }
+
+  std::unique_ptr<net::Channel> channel;
+  net::proto::Welcome welcome;
+};
+
+/// A session with the model open and one line with keys.
+struct Client {
+  explicit Client(Engine& engine) : session(engine), line(engine, true) {
+    if (!session.openModel().ok()) throw std::runtime_error("the model was not opened");
+    const auto attached = line.attach(session.welcome.token(), hashOf(*testModel()));
+    if (!attached.ok() || attached->offline_attached().has_keys()) {
+      throw std::runtime_error("the line was not attached");
+    }
+    if (!line.keys().value().has_keys_ready()) throw std::runtime_error("no keys");
+  }
+  Peer session, line;
+};
+
+#define QFAILED_WITH(result, expected)                                               \
+  do {                                                                               \
+    QVERIFY(!(result).ok());                                                         \
+    QVERIFY2((result).error().code == (expected), (result).error().message.c_str()); \
+  } while (false)
+
+}  // namespace
+
+class TestOfflineLine : public QObject {
+  Q_OBJECT
+ private Q_SLOTS:
+  void setsMadeOnLinesAreUsedBySessions() {
+    Engine engine;
+    Client client(engine);
+    QCOMPARE(client.session.welcome.offline_mode(), 1u);
+    for (std::uint64_t index : {1u, 2u, 7u}) {
+      auto set = client.line.wholeSet(index);
+      QVERIFY2(set.ok(), set.ok() ? "" : set.error().message.c_str());
+      const auto outcome = client.session.infer(std::move(set).value());
+      QVERIFY2(outcome.ok(), outcome.ok() ? "" : outcome.error().message.c_str());
+    }
+  }
+
+  void inferenceWhileASetIsMade() {
+    Engine engine;
+    Client client(engine);
+    auto first = client.line.wholeSet(1);
+    QVERIFY(first.ok());
+    QVERIFY(client.line.begin(2)->has_set_started());
+    // The set is half made; the session's line is free.
+    QVERIFY(client.session.infer(std::move(first).value()).ok());
+    auto second = client.line.make(2);
+    QVERIFY(second.ok());
+    QVERIFY(client.line.finish(2)->has_set_ready());
+    QVERIFY(client.session.infer(std::move(second).value()).ok());
+  }
+
+  void linesShareKeysAndIndices() {
+    Engine engine;
+    Client client(engine);
+    Peer other(engine, true);
+    const auto attached = other.attach(client.session.welcome.token(), hashOf(*testModel()));
+    QVERIFY(attached->offline_attached().has_keys());
+    auto first = client.line.wholeSet(1);
+    auto second = other.wholeSet(2);
+    QVERIFY(first.ok() && second.ok());
+    QVERIFY(client.session.infer(std::move(second).value()).ok());
+    QVERIFY(client.session.infer(std::move(first).value()).ok());
+    QFAILED_WITH(other.begin(2), ErrorCode::Protocol);
+  }
+
+  void attachingNeedsALiveSession() {
+    Engine engine;
+    Peer session(engine);
+    const std::string hash = hashOf(*testModel());
+    QFAILED_WITH(Peer(engine, true).attach(session.welcome.token(), hash), ErrorCode::Refused);
+    QVERIFY(session.openModel().ok());
+    std::string wrong = session.welcome.token();
+    wrong[3] = static_cast<char>(wrong[3] ^ 1);
+    QFAILED_WITH(Peer(engine, true).attach(wrong, hash), ErrorCode::NotFound);
+    QFAILED_WITH(Peer(engine, true).attach(std::string(16, '\0'), hash), ErrorCode::NotFound);
+    QFAILED_WITH(Peer(engine, true).attach("short", hash), ErrorCode::Protocol);
+    QFAILED_WITH(Peer(engine, true).attach(session.welcome.token(), std::string(32, 'x')),
+                 ErrorCode::Refused);
+    Peer line(engine, true);
+    QFAILED_WITH(line.begin(1), ErrorCode::Protocol);
+    QVERIFY(Peer(engine, true).attach(session.welcome.token(), hash).ok());
+  }
+
+  void aLineIsNoSession() {
+    Engine engine;
+    Peer line(engine, true);
+    QVERIFY(line.welcome.token().empty());
+    QVERIFY(!line.openModel().ok());
+    Client client(engine);
+    ToEngine request;
+    request.mutable_start_inference()->set_index(1);
+    QFAILED_WITH(client.line.ask(request), ErrorCode::Protocol);
+    // Nor is a session a line.
+    QFAILED_WITH(client.session.attach(client.session.welcome.token(), hashOf(*testModel())),
+                 ErrorCode::Protocol);
+  }
+
+  void otherModesHaveNoLines() {
+    Engine engine(testConfiguration(), false);
+    Peer session(engine);
+    QVERIFY(session.openModel().ok());
+    QFAILED_WITH(Peer(engine, true).attach(session.welcome.token(), hashOf(*testModel())),
+                 ErrorCode::Refused);
+  }
+
+  void noMoreLinesThanAllowed() {
+    Engine engine;
+    Client client(engine);
+    std::vector<std::unique_ptr<Peer>> lines;
+    for (std::size_t i = 1; i < SetBank::kMaxLines; ++i) {
+      lines.push_back(std::make_unique<Peer>(engine, true));
+      QVERIFY(lines.back()->attach(client.session.welcome.token(), hashOf(*testModel())).ok());
+    }
+    QFAILED_WITH(Peer(engine, true).attach(client.session.welcome.token(), hashOf(*testModel())),
+                 ErrorCode::Exhausted);
+  }
+
+  void keysComeFirstAndMustBeGood() {
+    Engine engine;
+    Peer session(engine);
+    QVERIFY(session.openModel().ok());
+    const std::string hash = hashOf(*testModel());
+    Peer line(engine, true);
+    QVERIFY(line.attach(session.welcome.token(), hash).ok());
+    QFAILED_WITH(line.begin(1), ErrorCode::Protocol);
+
+    Peer bad(engine, true);
+    QVERIFY(bad.attach(session.welcome.token(), hash).ok());
+    ToEngine request;
+    request.mutable_prepare_keys();
+    QVERIFY(bad.send(request).ok());
+    const std::vector<std::byte> keys(16, std::byte{9});
+    QVERIFY(bad.channel->send(net::FrameKind::Bytes, keys).ok());
+    QFAILED_WITH(bad.answer(), ErrorCode::Format);
+
+    // Announced one size, sent another: refused by its header.
+    Peer large(engine, true);
+    QVERIFY(large.attach(session.welcome.token(), hash).ok());
+    QVERIFY(large.send(request).ok());
+    const std::vector<std::byte> more(1 << 20);
+    QVERIFY(large.channel->send(net::FrameKind::Bytes, more).ok());
+    QFAILED_WITH(large.answer(), ErrorCode::Protocol);
+
+    Peer good(engine, true);
+    const auto attached = good.attach(session.welcome.token(), hash);
+    QVERIFY(attached.ok() && !attached->offline_attached().has_keys());
+    QVERIFY(good.keys()->has_keys_ready());
+    QVERIFY(good.wholeSet(1).ok());
+  }
+
+  void indicesAreUsedOnce() {
+    Engine engine;
+    Client client(engine);
+    QVERIFY(client.line.wholeSet(5).ok());
+    QFAILED_WITH(client.line.begin(5), ErrorCode::Protocol);
+    Client again(engine);
+    QVERIFY(again.line.wholeSet(5).ok());
+    QFAILED_WITH(again.line.begin(4), ErrorCode::Protocol);
+    Client zero(engine);
+    QFAILED_WITH(zero.line.begin(0), ErrorCode::Protocol);
+  }
+
+  void anInterruptedSetIsBurnt() {
+    Engine engine;
+    Client client(engine);
+    QVERIFY(client.line.begin(1)->has_set_started());
+    auto burnt = client.line.make(1);  // but never FinishSet
+    QVERIFY(burnt.ok());
+    client.line.channel.reset();
+    Peer line(engine, true);
+    Result<ToClient> attached = line.attach(client.session.welcome.token(), hashOf(*testModel()));
+    QVERIFY(attached.ok());
+    if (!attached->offline_attached().has_keys()) QVERIFY(line.keys().ok());
+    QFAILED_WITH(line.begin(1), ErrorCode::Protocol);
+    QFAILED_WITH(client.session.infer(std::move(burnt).value()), ErrorCode::Protocol);
+  }
+
+  void finishNamesItsSet() {
+    Engine engine;
+    Client client(engine);
+    QVERIFY(client.line.begin(3)->has_set_started());
+    QVERIFY(client.line.make(3).ok());
+    QFAILED_WITH(client.line.finish(4), ErrorCode::Protocol);
+    Client early(engine);
+    QFAILED_WITH(early.line.finish(1), ErrorCode::Protocol);
+  }
+
+  void piecesOfTheWrongLength() {
+    Engine engine;
+    Client client(engine);
+    QVERIFY(client.line.begin(1)->has_set_started());
+    const std::vector<std::uint64_t> words(7);
+    QVERIFY(client.line.channel->sendWords(words).ok());
+    random::Seed seed;
+    QVERIFY(client.line.channel->receiveBytes(std::as_writable_bytes(std::span(seed.bytes))).ok());
+    std::vector<std::uint64_t> sink(1 << 16);
+    net::WordStreamReader reader(*client.line.channel,
+                                 offline::offlineCost(testModel()->description()).correctionWords);
+    QVERIFY(reader.drain().ok());
+    QFAILED_WITH(client.line.answer(), ErrorCode::Protocol);
+    // The session goes on, on another line.
+    Peer line(engine, true);
+    QVERIFY(line.attach(client.session.welcome.token(), hashOf(*testModel())).ok());
+  }
+
+  void aFullBankDeclines() {
+    Engine engine;
+    Client client(engine);
+    auto first = client.line.wholeSet(1);
+    QVERIFY(first.ok());
+    QVERIFY(client.line.wholeSet(2).ok());
+    const auto third = client.line.begin(3);
+    QVERIFY(third.ok() && third->has_declined());
+    QCOMPARE(QString::fromStdString(third->declined().code()), QString("exhausted"));
+    // The line goes on, and a set that is used makes room.
+    QVERIFY(client.session.infer(std::move(first).value()).ok());
+    QVERIFY(client.line.wholeSet(4).ok());
+  }
+
+  void setsInTheMakingCountAsWell() {
+    Engine engine;
+    Client client(engine);
+    QVERIFY(client.line.wholeSet(1).ok());
+    QVERIFY(client.line.begin(2)->has_set_started());
+    Peer other(engine, true);
+    QVERIFY(other.attach(client.session.welcome.token(), hashOf(*testModel())).ok());
+    QVERIFY(other.begin(3)->has_declined());
+  }
+
+  void memoryIsLimited() {
+    EngineConfiguration configuration = testConfiguration();
+    configuration.setMemoryMib = 1;
+    configuration.setsPerSession = 1000;
+    Engine engine(configuration);
+    Client client(engine);
+    bool declined = false;
+    for (std::uint64_t index = 1; index < 1000 && !declined; ++index) {
+      const auto set = client.line.wholeSet(index);
+      declined = !set.ok() && set.error().code == ErrorCode::Exhausted;
+      QVERIFY(set.ok() || declined);
+    }
+    QVERIFY(declined);
+    // It comes back with the session's end.
+    client.session.channel.reset();
+    bool again = false;
+    for (int attempt = 0; attempt < 100 && !again; ++attempt) {
+      Client next(engine);
+      again = next.line.wholeSet(1).ok();
+      if (!again) QTest::qWait(20);
+    }
+    QVERIFY(again);
+  }
+
+  void nothingOutlivesTheSession() {
+    Engine engine;
+    auto client = std::make_unique<Client>(engine);
+    QVERIFY(client->line.wholeSet(1).ok());
+    QVERIFY(client->line.begin(2)->has_set_started());
+    const std::string token = client->session.welcome.token();
+    client->session.channel.reset();
+    // The line is cancelled in the middle of its set ...
+    QVERIFY(!client->line.make(2).ok() || !client->line.finish(2).ok());
+    // ... and nobody can attach any more.
+    bool refused = false;
+    for (int attempt = 0; attempt < 100 && !refused; ++attempt) {
+      const auto attached = Peer(engine, true).attach(token, hashOf(*testModel()));
+      refused = !attached.ok() && attached.error().code == ErrorCode::NotFound;
+      if (!refused) QTest::qWait(20);
+    }
+    QVERIFY(refused);
+  }
+};
+
+QTEST_GUILESS_MAIN(TestOfflineLine)
+#include "test_offline_line.moc"
