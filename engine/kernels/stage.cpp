@@ -218,6 +218,13 @@ std::size_t StageStream::finish() {
   return m_finished = end;
 }
 
+void applyStageAround(const models::Stage& stage,
+                      std::span<const std::span<const std::uint64_t>> inputs,
+                      const WeightedOp& weighted, std::span<std::uint64_t> out) {
+  Workspace workspace;
+  apply(stage, inputs, Paths::All, workspace, out, weighted);
+}
+
 std::vector<PackedWeights> packWeights(std::span<const models::Stage> stages,
                                        std::span<const std::vector<std::int32_t>> weights) {
   std::vector<const LinearOp*> ops(weights.size());

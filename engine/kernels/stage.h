@@ -81,6 +81,14 @@ class StageStream {
   std::vector<Value> m_values;
 };
 
+/// A whole stage as applyStage, with `weighted` for the ops that have weights: it reads the op's
+/// input and writes all of its output. What comes before and after them is public.
+using WeightedOp = std::function<void(const models::LinearOp& op, std::span<const std::uint64_t> in,
+                                      std::span<std::uint64_t> out)>;
+void applyStageAround(const models::Stage& stage,
+                      std::span<const std::span<const std::uint64_t>> inputs,
+                      const WeightedOp& weighted, std::span<std::uint64_t> out);
+
 /// Packs every op's weights for the fastest method. @param weights  by weightIndex
 std::vector<PackedWeights> packWeights(std::span<const models::Stage> stages,
                                        std::span<const std::vector<std::int32_t>> weights);

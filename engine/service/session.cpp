@@ -337,6 +337,9 @@ Status Session::serveLine() {
   if (!bank) return Error{ErrorCode::NotFound, "there is no such session; it may have ended"};
   PILLARBOX_ASSIGN(const auto line, SetBank::attach(bank, hash, m_channel));
   m_model = bank->model();
+  if (!m_model || m_model->hash() != hash) {
+    return Error{ErrorCode::Closed, "the session has opened another model meanwhile"};
+  }
   PILLARBOX_ASSIGN(const auto party, m_context.correlations->party(m_model));
   ToClient reply;
   reply.mutable_offline_attached()->set_has_keys(bank->keys() != nullptr);

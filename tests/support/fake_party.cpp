@@ -17,6 +17,8 @@ class FakeClient : public ClientParty {
  public:
   explicit FakeClient(models::PublicModel model) : m_model(std::move(model)) {}
 
+  SetCost cost() const override { return {}; }
+
   Status sendKeys(net::Channel& channel) const override {
     return channel.send(net::FrameKind::Bytes, std::as_bytes(std::span(kKeys)));
   }

@@ -1,10 +1,38 @@
 // Two-party mode: client and engine make a correlation set by themselves, over a connection of its
 // own beside the session's, so that an inference never waits for a set.
 //
-// Each side is one object for a model and a session: it knows the public description (the engine
-// also the weights) and can make any number of sets, several at a time, each on its own channel.
-// The client's secret key lives in ClientParty and never leaves it; what the engine needs of it
-// (public key, Galois keys) goes over once.
+// Each side is one object for a model: it knows the public description (the engine also the
+// weights) and can make any number of sets, several at a time, each on its own channel. The
+// client's secret keys live in ClientParty, one a session, and never leave it; what the engine
+// needs of them (public keys, Galois keys) goes over once.
+//
+// A set, in the notation of correlation_set.h:
+//
+//   client                                              engine
+//   r uniform, for the image and every activation       s' uniform, for every op with weights
+//   pass by pass (linear.h):
+//     encryptions of the op's input     ------>
+//                                       <------         W·r' − s'
+//   z0 = the stage applied to r, with W·r' − s' in      s = the stage applied to 0, with s' in
+//   place of each op with weights                       place of each op with weights
+//   λ0 = z0' = z0 truncated                             λ1 uniform; the opening mask is −λ1
+//   group by group, level by level (powers.h):
+//     encryptions of shares             ------>
+//                                       <------         cross terms, masked
+//
+// Poolings, shortcuts and sums are public and linear, so each party applies them to what it has:
+// r before an op with weights, the shares behind one (every path has one at most). So z0 + (L(ŷ) +
+// s) = L(ŷ + r) holds as it does for dealt sets, and the online phase is the same.
+//
+// Streams, not sets, are in memory: passes in flight are limited by kWindowBytes each way, groups
+// by kGroupsMemory; the rest is the set itself. Requests run ahead of replies inside those windows,
+// so that either party's computation overlaps with the other's, and a network of the size of
+// ResNet-18 takes one round trip for all its linear layers.
+//
+// What each party sees. Engine: keys and encryptions under the client's keys, nothing else.
+// Client: its replies, each simulated from its own outputs (linear.h, powers.h): shares that s',
+// λ1's and the powers' masks make independent of the weights. So each party's view of this phase
+// is simulated from its half of the set, and that half is independent of image and weights.
 //
 // Every length on the wire follows from the public description, on both sides; none is taken from
 // the peer. So a frame of any other length is an error before memory is taken for it.
@@ -40,6 +68,7 @@ struct SetCost {
 class ClientParty {
  public:
   virtual ~ClientParty() = default;
+  virtual SetCost cost() const = 0;
   /// Sends the public part of this party's keys. Once on a connection's session.
   virtual Status sendKeys(net::Channel& channel) const = 0;
   /// The client's half of a set. From several threads at once, each with a channel of its own.
@@ -64,5 +93,38 @@ class EngineParty {
   virtual Result<EngineSet> makeSet(net::Channel& channel, const EngineKeys& keys,
                                     std::uint64_t index, const Pace& pace) const = 0;
 };
+
+/// Most bytes of linear requests, and of their replies, that are in flight at a time (a single pass
+/// may have more).
+constexpr std::uint64_t kWindowBytes = std::uint64_t{32} << 20;
+/// Most memory that the groups of powers take which are worked on together (one may take more).
+constexpr std::uint64_t kGroupsMemory = std::uint64_t{512} << 20;
+
+/// Everything about the making of a model's sets that is public: both parties derive the same.
+class SetPlan {
+ public:
+  /// Errors: those of LinearPlan::make and planPowers (Unsupported: a network that this mode cannot
+  /// serve).
+  static Result<std::shared_ptr<const SetPlan>> create(
+      std::shared_ptr<const models::PublicModel> model);
+  const SetCost& cost() const { return m_cost; }
+
+  struct Parts;
+  const Parts& parts() const { return *m_parts; }
+
+ private:
+  std::shared_ptr<const Parts> m_parts;
+  SetCost m_cost;
+};
+
+/// @param threads  that one set may use at a time
+/// Errors: as SetPlan::create; Internal (no randomness).
+Result<std::unique_ptr<const ClientParty>> makeClientParty(std::shared_ptr<const SetPlan> plan,
+                                                           unsigned threads);
+/// Errors: as SetPlan::create; InvalidArgument for weights that are too large (linear.h).
+/// @param weights  of the plan's model; kept
+Result<std::shared_ptr<const EngineParty>> makeEngineParty(
+    std::shared_ptr<const SetPlan> plan, std::shared_ptr<const models::ModelWeights> weights,
+    unsigned threads);
 
 }  // namespace pillarbox::offline::two_party

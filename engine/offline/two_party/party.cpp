@@ -1,0 +1,698 @@
+#include "engine/offline/two_party/party.h"
+
+#include <algorithm>
+#include <atomic>
+#include <exception>
+#include <mutex>
+#include <optional>
+#include <thread>
+#include <utility>
+#include <vector>
+
+#include "engine/he/wire.h"
+#include "engine/kernels/stage.h"
+#include "engine/offline/dealing.h"
+#include "engine/offline/two_party/linear.h"
+#include "engine/offline/two_party/powers.h"
+#include "engine/random/random.h"
+#include "engine/ring/fixed_point.h"
+
+namespace pillarbox::offline::two_party {
+namespace {
+
+using models::LinearOp;
+using models::Stage;
+using Words = SecureVector<std::uint64_t>;
+
+struct WeightedOpPlan {
+  std::uint32_t stage = 0;
+  const LinearOp* op = nullptr;  ///< of the plan's model
+  LinearPlan plan;
+};
+
+/// One pass of one op: what is requested and answered in one go.
+struct Unit {
+  std::size_t op = 0;
+  const Pass* pass = nullptr;
+  std::uint64_t requests = 0, requestBytes = 0;
+  std::uint64_t replies = 0, replyBytes = 0;
+  double work = 0;
+};
+
+/// Groups of one batch that are worked on together.
+struct Window {
+  std::size_t batch = 0, first = 0, count = 0;
+};
+
+/// A step of the client's linear phase.
+struct Step {
+  bool request = true;
+  std::size_t unit = 0;
+};
+
+std::uint64_t framed(std::uint64_t frames, std::uint64_t bytes) {
+  return bytes + frames * net::kFrameHeaderBytes;
+}
+
+Unit unitOf(std::size_t op, const LinearPlan& plan, const Pass& pass) {
+  Unit unit;
+  unit.op = op;
+  unit.pass = &pass;
+  unit.requests = pass.tiles.size() * pass.groups;
+  unit.requestBytes = unit.requests * plan.sizes().requestBytes;
+  unit.replies = pass.tiles.size() * pass.blocks;
+  for (const Tile& tile : pass.tiles) {
+    for (std::uint32_t block = 0; block < pass.blocks; ++block) {
+      unit.replyBytes += plan.replyBytes(plan.outputCount(pass, tile, block));
+    }
+  }
+  // A key switch takes about as long as a dozen products; only the progress shown depends on it.
+  unit.work = static_cast<double>(pass.tiles.size() * pass.leaves) * (pass.groups + 12.0);
+  return unit;
+}
+
+/// Requests run ahead of replies as far as the window allows.
+std::vector<Step> scheduleOf(const std::vector<Unit>& units) {
+  std::vector<Step> steps;
+  std::uint64_t requested = 0, expected = 0;
+  std::size_t received = 0;
+  for (std::size_t unit = 0; unit < units.size(); ++unit) {
+    while (received < unit && (requested + units[unit].requestBytes > kWindowBytes ||
+                               expected + units[unit].replyBytes > kWindowBytes)) {
+      requested -= units[received].requestBytes;
+      expected -= units[received].replyBytes;
+      steps.push_back({false, received++});
+    }
+    requested += units[unit].requestBytes;
+    expected += units[unit].replyBytes;
+    steps.push_back({true, unit});
+  }
+  while (received < units.size()) steps.push_back({false, received++});
+  return steps;
+}
+
+/// Round trips that the channel's meter will count for a schedule (see net/channel.h).
+std::uint32_t roundsOf(const std::vector<Step>& steps) {
+  std::vector<std::uint32_t> requestDepth;
+  std::uint32_t client = 0, engine = 0;  // the greatest depth that each has received
+  for (const Step& step : steps) {
+    if (step.request) {
+      requestDepth.push_back(client + 1);
+    } else {
+      engine = std::max(engine, requestDepth[step.unit]);
+      client = std::max(client, engine + 1);
+    }
+  }
+  return client / 2;
+}
+
+/// Calls work(i) for 0 <= i < count on at most `threads` threads; the first error ends it.
+template <typename Work>
+Status inParallel(unsigned threads, std::size_t count, const Work& work) {
+  std::atomic<std::size_t> next = 0;
+  std::mutex mutex;
+  Status status;
+  std::exception_ptr exception;
+  const auto run = [&] {
+    for (std::size_t i = next++; i < count; i = next++) {
+      Status one;
+      try {
+        one = work(i);
+      } catch (...) {
+        const std::lock_guard lock(mutex);
+        exception = std::current_exception();
+        next = count;
+        return;
+      }
+      if (one.ok()) continue;
+      const std::lock_guard lock(mutex);
+      if (status.ok()) status = one;
+      next = count;
+    }
+  };
+  {
+    std::vector<std::jthread> others;
+    for (std::size_t i = 1; i < std::min<std::size_t>(threads, count); ++i)
+      others.emplace_back(run);
+    run();
+  }
+  if (exception) std::rethrow_exception(exception);
+  return status;
+}
+
+Status sendBytes(net::Channel& channel, std::span<const std::byte> bytes) {
+  return channel.send(net::FrameKind::Bytes, bytes);
+}
+
+/// A fixed cost for every frame that passes: how far the set is, and a chance to give way.
+class Progress {
+ public:
+  Progress(const Pace& pace, double total) : m_pace(pace), m_total(total) {}
+  Status add(double work) {
+    m_done += work;
+    return m_pace ? m_pace(std::min(1.0, m_done / m_total)) : Status();
+  }
+
+ private:
+  const Pace& m_pace;
+  const double m_total;
+  double m_done = 0;
+};
+
+ByteSink sinkOf(net::Channel& channel, Progress& progress, double workAFrame) {
+  return [&channel, &progress, workAFrame](std::span<const std::byte> bytes) -> Status {
+    PILLARBOX_TRY(sendBytes(channel, bytes));
+    return progress.add(workAFrame);
+  };
+}
+
+ByteSource sourceOf(net::Channel& channel, Progress& progress, double workAFrame) {
+  return [&channel, &progress, workAFrame](std::span<std::byte> bytes) -> Status {
+    PILLARBOX_TRY(channel.receiveBytes(bytes));
+    return progress.add(workAFrame);
+  };
+}
+
+std::vector<std::span<const std::uint64_t>> inputsOf(const Stage& stage,
+                                                     const std::vector<Words>& activations) {
+  std::vector<std::span<const std::uint64_t>> inputs;
+  for (const std::uint32_t input : stage.inputs) inputs.emplace_back(activations[input]);
+  return inputs;
+}
+
+/// Work of one group of powers in the unit of Unit::work, about.
+double groupWork(const PowersPlan& plan) {
+  return static_cast<double>(plan.slots()) / 8192 * 60.0 * plan.levels();
+}
+
+void copyPowers(const std::vector<PowersPiece>& pieces, const std::vector<SecureVector<U128>>& from,
+                const std::function<std::vector<SecureVector<U128>>&(std::uint32_t)>& to) {
+  for (const PowersPiece& piece : pieces) {
+    auto& powers = to(piece.stage);
+    for (std::size_t k = 0; k < from.size(); ++k) {
+      std::copy_n(from[k].begin() + static_cast<std::ptrdiff_t>(piece.slot), piece.count,
+                  powers[k].begin() + static_cast<std::ptrdiff_t>(piece.first));
+    }
+  }
+}
+
+Words gatherLambda(const std::vector<PowersPiece>& pieces, std::size_t count,
+                   const std::vector<Words>& lambda) {
+  Words values(count);
+  for (const PowersPiece& piece : pieces) {
+    std::copy_n(lambda[piece.stage].begin() + static_cast<std::ptrdiff_t>(piece.first), piece.count,
+                values.begin() + static_cast<std::ptrdiff_t>(piece.slot));
+  }
+  return values;
+}
+
+/// Shares of the powers before any group is made: λ itself, sign-extended, and room for the rest.
+std::vector<SecureVector<U128>> firstPowers(std::uint32_t degree, const Words& lambda) {
+  std::vector<SecureVector<U128>> powers;
+  for (std::uint32_t k = 1; k <= degree; ++k) powers.emplace_back(lambda.size(), 0);
+  if (degree > 0) {
+    std::transform(lambda.begin(), lambda.end(), powers[0].begin(), [](std::uint64_t value) {
+      return static_cast<U128>(static_cast<I128>(static_cast<std::int64_t>(value)));
+    });
+  }
+  return powers;
+}
+
+}  // namespace
+
+struct SetPlan::Parts {
+  std::shared_ptr<const models::PublicModel> model;
+  std::shared_ptr<const LinearContext> linear;
+  std::vector<WeightedOpPlan> ops;    ///< in the order of the stages and of their ops
+  std::vector<Unit> units;            ///< in the order in which they are requested
+  std::vector<Step> schedule;         ///< the client's
+  std::vector<std::uint32_t> galois;  ///< exponents
+  std::vector<PowersBatch> batches;
+  std::vector<Window> windows;
+  double work = 0;
+
+  std::size_t batchOf(std::uint32_t stage) const {
+    for (std::size_t b = 0; b < batches.size(); ++b) {
+      for (const auto& group : batches[b].groups) {
+        for (const PowersPiece& piece : group) {
+          if (piece.stage == stage) return b;
+        }
+      }
+    }
+    throw std::logic_error("a stage without a batch of powers");
+  }
+};
+
+Result<std::shared_ptr<const SetPlan>> SetPlan::create(
+    std::shared_ptr<const models::PublicModel> model) {
+  auto parts = std::make_shared<Parts>();
+  parts->model = model;
+  PILLARBOX_ASSIGN(parts->linear, LinearContext::create());
+  for (std::uint32_t s = 0; s < model->stages.size(); ++s) {
+    for (const LinearOp& op : model->stages[s].ops) {
+      if (!op.hasWeights()) continue;
+      PILLARBOX_ASSIGN(LinearPlan plan, parts->linear->plan(op));
+      parts->ops.push_back({s, &op, std::move(plan)});
+    }
+  }
+  std::vector<LinearPlan> plans;
+  SetCost cost;
+  std::uint64_t passMemory = 0;
+  const he::Parameters& ring = parts->linear->parameters();
+  const std::uint64_t ciphertextMemory = 16 * ring.degree() * ring.q().count();
+  for (std::size_t i = 0; i < parts->ops.size(); ++i) {
+    const LinearPlan& plan = parts->ops[i].plan;
+    plans.push_back(plan);
+    for (const Pass& pass : plan.passes()) {
+      const Unit unit = unitOf(i, plan, pass);
+      cost.bytesToEngine += framed(unit.requests, unit.requestBytes);
+      cost.bytesToClient += framed(unit.replies, unit.replyBytes);
+      passMemory =
+          std::max(passMemory, (unit.requests + 16 * (pass.levels + 2)) * ciphertextMemory);
+      parts->work += unit.work;
+      parts->units.push_back(unit);
+    }
+  }
+  parts->galois = galoisExponents(plans);
+  parts->schedule = scheduleOf(parts->units);
+  cost.rounds = roundsOf(parts->schedule);
+  cost.keyBytes = framed(1, he::publicKeyBytes(ring)) +
+                  parts->galois.size() * framed(1, he::galoisKeyBytes(ring));
+
+  PILLARBOX_ASSIGN(parts->batches, planPowers(*model));
+  std::uint64_t groupMemory = 0;
+  for (std::size_t b = 0; b < parts->batches.size(); ++b) {
+    const PowersPlan& plan = parts->batches[b].plan;
+    const std::size_t groups = plan.groups();
+    if (groups == 0) continue;
+    cost.keyBytes += framed(1, plan.publicKeyBytes());
+    cost.bytesToEngine += framed(groups * plan.levels(), plan.bytesToEngine());
+    cost.bytesToClient += framed(groups * plan.levels(), plan.bytesToClient());
+    const std::size_t atOnce = std::clamp<std::size_t>(
+        kGroupsMemory / std::max<std::size_t>(1, plan.workBytes()), 1, groups);
+    for (std::size_t first = 0; first < groups; first += atOnce) {
+      parts->windows.push_back({b, first, std::min(atOnce, groups - first)});
+      cost.rounds += plan.levels();
+    }
+    groupMemory = std::max(groupMemory, atOnce * plan.workBytes());
+    parts->work += static_cast<double>(groups) * groupWork(plan);
+  }
+  const OfflineCost set = offlineCost(*model);
+  const std::uint64_t work = std::max(passMemory, groupMemory);
+  cost.clientMemoryBytes = 2 * set.clientMemoryBytes + work;
+  cost.engineMemoryBytes = 2 * set.engineMemoryBytes + work;
+
+  auto plan = std::make_shared<SetPlan>();
+  plan->m_parts = std::move(parts);
+  plan->m_cost = cost;
+  return std::shared_ptr<const SetPlan>(std::move(plan));
+}
+
+namespace {
+
+// ------------------------------------------------------------------------------------- client
+
+class Client : public ClientParty {
+ public:
+  static Result<std::unique_ptr<const ClientParty>> create(std::shared_ptr<const SetPlan> plan,
+                                                           unsigned threads) {
+    PILLARBOX_ASSIGN(he::Sampler sampler, he::Sampler::fresh());
+    auto client = std::unique_ptr<Client>(new Client(std::move(plan), threads));
+    client->m_key = he::SecretKey::generate(client->m_parts.linear->parameters(), sampler);
+    for (const PowersBatch& batch : client->m_parts.batches) {
+      std::optional<PowersSecretKey> key;
+      if (batch.plan.groups() > 0) {
+        PILLARBOX_ASSIGN(key, PowersSecretKey::create(batch.plan));
+      }
+      client->m_powersKeys.push_back(std::move(key));
+    }
+    return std::unique_ptr<const ClientParty>(std::move(client));
+  }
+
+  SetCost cost() const override { return m_plan->cost(); }
+
+  Status sendKeys(net::Channel& channel) const override {
+    const he::Parameters& ring = m_parts.linear->parameters();
+    PILLARBOX_ASSIGN(he::Sampler sampler, he::Sampler::fresh());
+    PILLARBOX_TRY(sendBytes(channel, he::serialize(ring, he::makePublicKey(ring, m_key, sampler))));
+    for (const std::uint32_t exponent : m_parts.galois) {
+      PILLARBOX_TRY(sendBytes(
+          channel, he::serialize(ring, he::makeGaloisKey(ring, m_key, exponent, sampler))));
+    }
+    for (const auto& key : m_powersKeys) {
+      if (key) PILLARBOX_TRY(sendBytes(channel, key->publicKey()));
+    }
+    return {};
+  }
+
+  Result<ClientSet> makeSet(net::Channel& channel, std::uint64_t index,
+                            const Pace& pace) const override {
+    const models::PublicModel& model = *m_parts.model;
+    Progress progress(pace, m_parts.work);
+    PILLARBOX_ASSIGN(const random::Seed seed, random::freshSeed());
+    std::vector<Words> masks;
+    masks.emplace_back(model.input.size());
+    for (std::size_t s = 0; s + 1 < model.stages.size(); ++s) {
+      masks.emplace_back(model.stages[s].output.size());
+    }
+    for (std::size_t i = 0; i < masks.size(); ++i) random::Expander(seed, i).fill(masks[i]);
+
+    PILLARBOX_ASSIGN(const std::vector<Words> shares, linearPhase(channel, masks, progress));
+    ClientSet set;
+    set.index = index;
+    for (std::size_t s = 0; s < model.stages.size(); ++s) {
+      if (!model.stages[s].activation) continue;
+      set.stages.push_back(
+          {std::move(masks[s + 1]), firstPowers(model.stages[s].activation->degree(), shares[s])});
+    }
+    set.inputMask = std::move(masks[0]);
+    PILLARBOX_TRY(powersPhase(channel, shares, set, progress));
+    set.logitShare = shares.back();
+    return set;
+  }
+
+ private:
+  Client(std::shared_ptr<const SetPlan> plan, unsigned threads)
+      : m_plan(std::move(plan)), m_parts(m_plan->parts()), m_threads(std::max(1U, threads)) {}
+
+  /// z0' by stage.
+  Result<std::vector<Words>> linearPhase(net::Channel& channel, const std::vector<Words>& masks,
+                                         Progress& progress) const {
+    const models::PublicModel& model = *m_parts.model;
+    const LinearClient linear(m_parts.linear, m_key);
+    std::vector<Words> inputs, outputs;
+    for (const Stage& stage : model.stages) {
+      Words ignored(stage.output.size());
+      kernels::applyStageAround(
+          stage, inputsOf(stage, masks),
+          [&](const LinearOp&, std::span<const std::uint64_t> in, std::span<std::uint64_t> out) {
+            inputs.emplace_back(in.begin(), in.end());
+            std::fill(out.begin(), out.end(), 0);
+          },
+          ignored);
+    }
+    outputs.resize(inputs.size());
+    std::vector<Words> shares;
+    const auto finishStages = [&](std::size_t unitsDone) {
+      const std::uint32_t busy = unitsDone < m_parts.units.size()
+                                     ? m_parts.ops[m_parts.units[unitsDone].op].stage
+                                     : static_cast<std::uint32_t>(model.stages.size());
+      std::size_t op = opsBefore(shares.size());
+      while (shares.size() < busy) {
+        const Stage& stage = model.stages[shares.size()];
+        Words share(stage.output.size());
+        kernels::applyStageAround(
+            stage, inputsOf(stage, masks),
+            [&](const LinearOp&, std::span<const std::uint64_t>, std::span<std::uint64_t> out) {
+              std::copy(outputs[op].begin(), outputs[op].end(), out.begin());
+              outputs[op] = {};
+              ++op;
+            },
+            share);
+        ring::truncateClient(share, stage.truncation);
+        shares.push_back(std::move(share));
+      }
+    };
+    finishStages(0);
+    for (const Step& step : m_parts.schedule) {
+      const Unit& unit = m_parts.units[step.unit];
+      const LinearPlan& plan = m_parts.ops[unit.op].plan;
+      if (step.request) {
+        PILLARBOX_TRY(linear.request(plan, *unit.pass, inputs[unit.op],
+                                     sinkOf(channel, progress, 0), m_threads));
+        const bool last =
+            step.unit + 1 == m_parts.units.size() || m_parts.units[step.unit + 1].op != unit.op;
+        if (last) inputs[unit.op] = {};
+      } else {
+        if (outputs[unit.op].empty()) outputs[unit.op].resize(plan.op().out.size());
+        PILLARBOX_TRY(linear.receive(
+            plan, *unit.pass,
+            sourceOf(channel, progress, unit.work / static_cast<double>(unit.replies)),
+            outputs[unit.op], m_threads));
+        finishStages(step.unit + 1);
+      }
+    }
+    return shares;
+  }
+
+  std::size_t opsBefore(std::size_t stage) const {
+    std::size_t count = 0;
+    while (count < m_parts.ops.size() && m_parts.ops[count].stage < stage) ++count;
+    return count;
+  }
+
+  Status powersPhase(net::Channel& channel, const std::vector<Words>& lambda, ClientSet& set,
+                     Progress& progress) const {
+    for (const Window& window : m_parts.windows) {
+      const PowersBatch& batch = m_parts.batches[window.batch];
+      const PowersPlan& plan = batch.plan;
+      const double work = groupWork(plan) / plan.levels();
+      std::vector<std::unique_ptr<PowersClient>> groups(window.count);
+      std::vector<std::vector<std::byte>> requests(window.count);
+      const auto sendAll = [&](std::size_t first, std::size_t count) -> Status {
+        for (std::size_t g = first; g < first + count; ++g) {
+          PILLARBOX_TRY(sendBytes(channel, std::exchange(requests[g], {})));
+          PILLARBOX_TRY(progress.add(0));
+        }
+        return {};
+      };
+      for (std::size_t first = 0; first < window.count; first += m_threads) {
+        const std::size_t count = std::min<std::size_t>(m_threads, window.count - first);
+        PILLARBOX_TRY(inParallel(m_threads, count, [&](std::size_t i) -> Status {
+          const std::size_t group = window.first + first + i;
+          const Words values = gatherLambda(batch.groups[group], plan.valuesIn(group), lambda);
+          groups[first + i] =
+              std::make_unique<PowersClient>(plan, *m_powersKeys[window.batch], values);
+          PILLARBOX_ASSIGN(requests[first + i], groups[first + i]->request());
+          return {};
+        }));
+        PILLARBOX_TRY(sendAll(first, count));
+      }
+      for (std::uint32_t level = 0; level < plan.levels(); ++level) {
+        const bool last = level + 1 == plan.levels();
+        for (std::size_t first = 0; first < window.count; first += m_threads) {
+          const std::size_t count = std::min<std::size_t>(m_threads, window.count - first);
+          std::vector<std::vector<std::byte>> answers(count);
+          for (auto& answer : answers) {
+            answer.resize(plan.answerBytes(level));
+            PILLARBOX_TRY(channel.receiveBytes(answer));
+            PILLARBOX_TRY(progress.add(work));
+          }
+          PILLARBOX_TRY(inParallel(m_threads, count, [&](std::size_t i) -> Status {
+            PILLARBOX_TRY(groups[first + i]->finish(answers[i]));
+            if (last) return {};
+            PILLARBOX_ASSIGN(requests[first + i], groups[first + i]->request());
+            return {};
+          }));
+          if (!last) {
+            PILLARBOX_TRY(sendAll(first, count));
+            continue;
+          }
+          for (std::size_t g = first; g < first + count; ++g) {
+            copyPowers(
+                batch.groups[window.first + g],
+                groups[g]->powers(), [&](std::uint32_t stage) -> auto& {
+                  return set.stages[stage].powers;
+                });
+            groups[g].reset();
+          }
+        }
+      }
+    }
+    return {};
+  }
+
+  const std::shared_ptr<const SetPlan> m_plan;
+  const SetPlan::Parts& m_parts;
+  const unsigned m_threads;
+  he::SecretKey m_key;
+  std::vector<std::optional<PowersSecretKey>> m_powersKeys;  ///< by batch
+};
+
+// ------------------------------------------------------------------------------------- engine
+
+class Keys : public EngineKeys {
+ public:
+  LinearKeys linear;
+  std::vector<std::optional<PowersPublicKey>> powers;  ///< by batch
+};
+
+class Engine : public EngineParty {
+ public:
+  static Result<std::shared_ptr<const EngineParty>> create(
+      std::shared_ptr<const SetPlan> plan, std::shared_ptr<const models::ModelWeights> weights,
+      unsigned threads) {
+    auto engine = std::shared_ptr<Engine>(new Engine(std::move(plan), std::move(weights), threads));
+    for (const WeightedOpPlan& op : engine->m_parts.ops) {
+      PILLARBOX_ASSIGN(LinearEngine linear,
+                       LinearEngine::create(engine->m_parts.linear, op.plan,
+                                            engine->m_weights->weights[op.op->weightIndex]));
+      engine->m_linear.push_back(std::move(linear));
+    }
+    return std::shared_ptr<const EngineParty>(std::move(engine));
+  }
+
+  SetCost cost() const override { return m_plan->cost(); }
+
+  Result<std::shared_ptr<const EngineKeys>> receiveKeys(net::Channel& channel) const override {
+    const he::Parameters& ring = m_parts.linear->parameters();
+    auto keys = std::make_shared<Keys>();
+    std::vector<std::byte> bytes(he::publicKeyBytes(ring));
+    PILLARBOX_TRY(channel.receiveBytes(bytes));
+    PILLARBOX_ASSIGN(keys->linear.publicKey, he::parsePublicKey(ring, bytes));
+    bytes.resize(he::galoisKeyBytes(ring));
+    for (const std::uint32_t exponent : m_parts.galois) {
+      PILLARBOX_TRY(channel.receiveBytes(bytes));
+      PILLARBOX_ASSIGN(auto key, he::parseGaloisKey(ring, exponent, bytes));
+      keys->linear.galois.push_back(std::move(key));
+    }
+    for (const PowersBatch& batch : m_parts.batches) {
+      std::optional<PowersPublicKey> key;
+      if (batch.plan.groups() > 0) {
+        bytes.resize(batch.plan.publicKeyBytes());
+        PILLARBOX_TRY(channel.receiveBytes(bytes));
+        PILLARBOX_ASSIGN(key, PowersPublicKey::parse(batch.plan, bytes));
+      }
+      keys->powers.push_back(std::move(key));
+    }
+    return std::shared_ptr<const EngineKeys>(std::move(keys));
+  }
+
+  Result<EngineSet> makeSet(net::Channel& channel, const EngineKeys& abstractKeys,
+                            std::uint64_t index, const Pace& pace) const override {
+    const auto& keys = dynamic_cast<const Keys&>(abstractKeys);
+    const models::PublicModel& model = *m_parts.model;
+    Progress progress(pace, m_parts.work);
+    EngineSet set;
+    set.index = index;
+    PILLARBOX_TRY(linearPhase(channel, keys, set, progress));
+
+    std::vector<Words> lambda(model.stages.size());
+    for (std::size_t s = 0; s < model.stages.size(); ++s) {
+      const Stage& stage = model.stages[s];
+      if (!stage.activation) continue;
+      PILLARBOX_ASSIGN(lambda[s],
+                       m_parts.batches[m_batchOf[s]].plan.drawLambda(stage.output.size()));
+      EngineStage& correlations = set.stages[s];
+      correlations.powers = firstPowers(stage.activation->degree(), lambda[s]);
+      correlations.openingMask.resize(lambda[s].size());
+      std::transform(lambda[s].begin(), lambda[s].end(), correlations.openingMask.begin(),
+                     [](std::uint64_t value) { return std::uint64_t{0} - value; });
+    }
+    PILLARBOX_TRY(powersPhase(channel, keys, lambda, set, progress));
+    return set;
+  }
+
+ private:
+  Engine(std::shared_ptr<const SetPlan> plan, std::shared_ptr<const models::ModelWeights> weights,
+         unsigned threads)
+      : m_plan(std::move(plan)),
+        m_parts(m_plan->parts()),
+        m_weights(std::move(weights)),
+        m_threads(std::max(1U, threads)) {
+    for (std::uint32_t s = 0; s < m_parts.model->stages.size(); ++s) {
+      m_batchOf.push_back(m_parts.model->stages[s].activation ? m_parts.batchOf(s) : 0);
+    }
+  }
+
+  /// s by stage.
+  Status linearPhase(net::Channel& channel, const Keys& keys, EngineSet& set,
+                     Progress& progress) const {
+    const models::PublicModel& model = *m_parts.model;
+    PILLARBOX_ASSIGN(const random::Seed seed, random::freshSeed());
+    std::vector<Words> zero;
+    zero.emplace_back(model.input.size(), 0);
+    for (const Stage& stage : model.stages) zero.emplace_back(stage.output.size(), 0);
+    std::size_t op = 0, unit = 0;
+    for (const Stage& stage : model.stages) {
+      Status status;
+      EngineStage correlations;
+      correlations.outputMask.resize(stage.output.size());
+      kernels::applyStageAround(
+          stage, inputsOf(stage, zero),
+          [&](const LinearOp&, std::span<const std::uint64_t>, std::span<std::uint64_t> out) {
+            random::Expander(seed, op).fill(out);
+            for (; unit < m_parts.units.size() && m_parts.units[unit].op == op; ++unit) {
+              if (!status.ok()) continue;
+              const Unit& here = m_parts.units[unit];
+              status = m_linear[op].evaluate(
+                  *here.pass, keys.linear, sourceOf(channel, progress, 0), out,
+                  sinkOf(channel, progress, here.work / static_cast<double>(here.replies)),
+                  m_threads);
+            }
+            ++op;
+          },
+          correlations.outputMask);
+      PILLARBOX_TRY(status);
+      set.stages.push_back(std::move(correlations));
+    }
+    return {};
+  }
+
+  Status powersPhase(net::Channel& channel, const Keys& keys, const std::vector<Words>& lambda,
+                     EngineSet& set, Progress& progress) const {
+    for (const Window& window : m_parts.windows) {
+      const PowersBatch& batch = m_parts.batches[window.batch];
+      const PowersPlan& plan = batch.plan;
+      const double work = groupWork(plan) / plan.levels();
+      std::vector<std::unique_ptr<PowersEngine>> groups(window.count);
+      for (std::uint32_t level = 0; level < plan.levels(); ++level) {
+        for (std::size_t first = 0; first < window.count; first += m_threads) {
+          const std::size_t count = std::min<std::size_t>(m_threads, window.count - first);
+          std::vector<std::vector<std::byte>> messages(count);
+          for (auto& message : messages) {
+            message.resize(plan.requestBytes(level));
+            PILLARBOX_TRY(channel.receiveBytes(message));
+          }
+          PILLARBOX_TRY(inParallel(m_threads, count, [&](std::size_t i) -> Status {
+            auto& group = groups[first + i];
+            if (!group) {
+              const std::size_t number = window.first + first + i;
+              const Words values =
+                  gatherLambda(batch.groups[number], plan.valuesIn(number), lambda);
+              group = std::make_unique<PowersEngine>(plan, *keys.powers[window.batch], values);
+            }
+            PILLARBOX_ASSIGN(messages[i], group->answer(messages[i]));
+            return {};
+          }));
+          for (const auto& message : messages) {
+            PILLARBOX_TRY(sendBytes(channel, message));
+            PILLARBOX_TRY(progress.add(work));
+          }
+          if (level + 1 < plan.levels()) continue;
+          for (std::size_t g = first; g < first + count; ++g) {
+            copyPowers(
+                batch.groups[window.first + g],
+                groups[g]->powers(), [&](std::uint32_t stage) -> auto& {
+                  return set.stages[stage].powers;
+                });
+            groups[g].reset();
+          }
+        }
+      }
+    }
+    return {};
+  }
+
+  const std::shared_ptr<const SetPlan> m_plan;
+  const SetPlan::Parts& m_parts;
+  const std::shared_ptr<const models::ModelWeights> m_weights;
+  const unsigned m_threads;
+  std::vector<std::size_t> m_batchOf;  ///< by stage
+  std::vector<LinearEngine> m_linear;  ///< by op
+};
+
+}  // namespace
+
+Result<std::unique_ptr<const ClientParty>> makeClientParty(std::shared_ptr<const SetPlan> plan,
+                                                           unsigned threads) {
+  return Client::create(std::move(plan), threads);
+}
+
+Result<std::shared_ptr<const EngineParty>> makeEngineParty(
+    std::shared_ptr<const SetPlan> plan, std::shared_ptr<const models::ModelWeights> weights,
+    unsigned threads) {
+  return Engine::create(std::move(plan), std::move(weights), threads);
+}
+
+}  // namespace pillarbox::offline::two_party
