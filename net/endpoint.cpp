@@ -62,6 +62,11 @@ Result<Endpoint> parseEndpoint(std::string_view text, std::optional<std::uint16_
   return Endpoint{std::string(host), number};
 }
 
+bool isLoopback(const std::string& host) {
+  return host == "localhost" || host == "::1" || host == "ip6-localhost" ||
+         (host.starts_with("127.") && host.find_first_not_of("0123456789.") == std::string::npos);
+}
+
 std::string toString(const Endpoint& endpoint) {
   const bool bracket = endpoint.host.find(':') != std::string::npos;
   std::string text;

@@ -29,6 +29,9 @@ struct Endpoint {
 Result<Endpoint> parseEndpoint(std::string_view text,
                                std::optional<std::uint16_t> defaultPort = std::nullopt);
 
+/// True for 127.0.0.0/8, ::1 and localhost.
+bool isLoopback(const std::string& host);
+
 /// The inverse: "host:port", with brackets round an IPv6 address.
 std::string toString(const Endpoint& endpoint);
 

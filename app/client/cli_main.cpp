@@ -11,6 +11,7 @@
 #include <iomanip>
 #include <iostream>
 #include <numeric>
+#include <optional>
 #include <sstream>
 
 #include <CLI/CLI.hpp>
@@ -44,10 +45,13 @@ std::string dump(const Json& object) {
 }
 
 struct ConnectionFlags {
-  std::string engine, model, trust, dealer, trustDealer, stateDir;
+  std::string engine, model, trust, offline, dealer, trustDealer, stateDir;
   bool trustOnFirstUse = false;
   bool verbose = false;
   int sets = 2;
+  int parallelSets = 0;
+  unsigned threads = 0;
+  std::uint64_t offlineMemoryMib = 2048;
 };
 
 int fail(const Error& error) {
@@ -102,6 +106,13 @@ Result<SessionOptions> sessionOptions(const ConnectionFlags& flags) {
     };
   }
   options.bankTarget = flags.sets;
+  options.parallelSets = flags.parallelSets;
+  options.offlineThreads = flags.threads;
+  options.offlineMemory = flags.offlineMemoryMib << 20;
+  for (const auto mode :
+       {offline::Mode::TwoParty, offline::Mode::Dealer, offline::Mode::FirstParty}) {
+    if (flags.offline == offline::toString(mode)) options.mode = mode;
+  }
   const bool verbose = flags.verbose;
   options.log = [verbose](const std::string& level, const std::string& line) {
     if (verbose || level == "error") std::cerr << level << ": " << line << std::endl;
@@ -161,7 +172,25 @@ void addCosts(Json& object, const Classification& result) {
   object["online_ms"] = result.onlineSeconds * 1e3;
   object["offline_bytes_sent"] = result.offlineBytesSent;
   object["offline_bytes_received"] = result.offlineBytesReceived;
+  object["offline_rounds"] = result.offlineRounds;
   object["offline_ms"] = result.offlineSeconds * 1e3;
+  object["setup_bytes_sent"] = result.setup.bytesSent;
+  object["setup_bytes_received"] = result.setup.bytesReceived;
+  object["setup_ms"] = result.setup.seconds * 1e3;
+  object["peak_memory_bytes"] = result.peakMemoryBytes;
+}
+
+std::string offlineText(const Classification& result) {
+  return std::to_string(result.offlineRounds) + " rounds, " + megabytes(result.offlineBytesSent) +
+         " sent, " + megabytes(result.offlineBytesReceived) + " received, " +
+         fixed(result.offlineSeconds, 2) + " s";
+}
+
+/// What does not belong to one image.
+std::string sessionText(const SessionFacts& facts, const Classification& result) {
+  return facts.trust + "\nonce for the session: " + megabytes(result.setup.bytesSent) + " sent, " +
+         megabytes(result.setup.bytesReceived) + " received, " + fixed(result.setup.seconds, 2) +
+         " s; peak memory of this program " + megabytes(result.peakMemoryBytes);
 }
 
 int classify(const ConnectionFlags& flags, const std::vector<std::string>& images, int top,
@@ -175,6 +204,7 @@ int classify(const ConnectionFlags& flags, const std::vector<std::string>& image
   session.limitSets(images.size());
 
   int exitCode = kExitOk;
+  std::optional<Classification> last;
   for (const std::string& file : images) {
     const auto image = loadImage(QFile::decodeName(file.c_str()));
     if (!image.ok()) {
@@ -203,21 +233,25 @@ int classify(const ConnectionFlags& flags, const std::vector<std::string>& image
         entry["probability"] = result->probabilities[order[i]];
         object["top"].push_back(std::move(entry));
       }
+      object["offline_mode"] = offline::toString(session.facts().mode);
       addCosts(object, *result);
       std::cout << dump(object) << std::endl;
       continue;
     }
+    last = *result;
     std::cout << net::sanitizeForDisplay(file, 4096) << ": " << labelOf(model, order.front()) << " "
               << fixed(100 * result->probabilities[order.front()], 1) << "% (" << result->rounds
               << " rounds, " << megabytes(result->bytesSent) << " sent, "
               << megabytes(result->bytesReceived) << " received, "
-              << fixed(1e3 * result->onlineSeconds, 1) << " ms)";
+              << fixed(1e3 * result->onlineSeconds, 1) << " ms; before that, offline, "
+              << offlineText(*result) << ")";
     for (std::size_t i = 1; i < listed; ++i) {
       std::cout << (i == 1 ? "; then " : ", ") << labelOf(model, order[i]) << " "
                 << fixed(100 * result->probabilities[order[i]], 1) << "%";
     }
     std::cout << std::endl;
   }
+  if (last) std::cout << sessionText(session.facts(), *last) << std::endl;
   return exitCode;
 }
 
@@ -307,6 +341,9 @@ int evaluate(const ConnectionFlags& flags, const std::string& source, const std:
       total.offlineBytesSent += result->offlineBytesSent;
       total.offlineBytesReceived += result->offlineBytesReceived;
       total.offlineSeconds += result->offlineSeconds;
+      total.offlineRounds += result->offlineRounds;
+      total.setup = result->setup;
+      total.peakMemoryBytes = result->peakMemoryBytes;
     }
     bar.show(count, correct);
   }
@@ -316,6 +353,7 @@ int evaluate(const ConnectionFlags& flags, const std::string& source, const std:
     object["images"] = count;
     object["correct"] = correct;
     object["accuracy"] = accuracy;
+    object["offline_mode"] = offline::toString(session.facts().mode);
     addCosts(object, total);
     std::cout << dump(object) << std::endl;
     return kExitOk;
@@ -325,9 +363,8 @@ int evaluate(const ConnectionFlags& flags, const std::string& source, const std:
             << megabytes(total.bytesReceived) << " received, " << fixed(total.onlineSeconds, 2)
             << " s (" << fixed(1e3 * total.onlineSeconds / static_cast<double>(count), 1)
             << " ms an image)\n"
-            << "offline: " << megabytes(total.offlineBytesSent) << " sent, "
-            << megabytes(total.offlineBytesReceived) << " received, "
-            << fixed(total.offlineSeconds, 2) << " s" << std::endl;
+            << "offline: " << offlineText(total) << "\n"
+            << sessionText(session.facts(), total) << std::endl;
   return kExitOk;
 }
 
@@ -379,6 +416,26 @@ void addConnectionFlags(CLI::App& command, ConnectionFlags& flags) {
                   "Fingerprint that the dealer's certificate must have (default: as the engine "
                   "vouches for it)")
       ->type_name("SHA256");
+  command
+      .add_option("--offline", flags.offline,
+                  "Go on only with an engine that prepares its correlations so: two-party, dealer "
+                  "or first-party (default: as the engine does; who is trusted is said)")
+      ->check(CLI::IsMember({"two-party", "dealer", "first-party"}));
+  command
+      .add_option("--parallel-sets", flags.parallelSets,
+                  "Sets made at a time in two-party mode (0: two, or one if the engine is here)")
+      ->check(CLI::Range(0, 4))
+      ->capture_default_str();
+  command
+      .add_option("--threads", flags.threads,
+                  "Processors that making a set may use in two-party mode (0: all)")
+      ->check(CLI::Range(0, 256))
+      ->capture_default_str();
+  command
+      .add_option("--offline-memory", flags.offlineMemoryMib,
+                  "MiB that the sets being made at a time may take")
+      ->check(CLI::Range(64, 1 << 20))
+      ->capture_default_str();
   command.add_option("--sets", flags.sets, "Correlation sets to keep ready")
       ->check(CLI::Range(1, 64))
       ->capture_default_str();

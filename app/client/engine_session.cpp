@@ -21,6 +21,9 @@ using Priority = SessionLine::Priority;
 constexpr std::size_t kMaxWelcome = net::kMaxMessageBytes;
 constexpr std::size_t kMaxMessage = 4096;
 
+/// The engine allows as many offline lines a session.
+constexpr std::uint64_t kMaxParallelSets = 4;
+
 /// How long one step of preparing a set gives way to an inference.
 constexpr auto kYield = std::chrono::seconds(2);
 
@@ -175,6 +178,9 @@ Status EngineSession::hello() {
   m_token = welcome.token();
   m_facts.maxSets = static_cast<int>(std::clamp<std::uint32_t>(welcome.max_sets(), 1, 4096));
   switch (welcome.offline_mode()) {
+    case static_cast<std::uint32_t>(offline::Mode::TwoParty):
+      m_facts.mode = offline::Mode::TwoParty;
+      break;
     case static_cast<std::uint32_t>(offline::Mode::Dealer):
       m_facts.mode = offline::Mode::Dealer;
       break;
@@ -185,6 +191,11 @@ Status EngineSession::hello() {
     default:
       return Error{ErrorCode::Unsupported,
                    "the engine prepares its correlations in a way that this version does not know"};
+  }
+  if (m_options.mode && *m_options.mode != m_facts.mode) {
+    return Error{ErrorCode::Refused, std::string("the engine prepares its correlations in ") +
+                                         offline::toString(m_facts.mode) + " mode, and only " +
+                                         offline::toString(*m_options.mode) + " is wanted"};
   }
   std::string names;
   for (const net::proto::ModelEntry& model : welcome.models()) {
@@ -264,6 +275,45 @@ Result<OpenedModel> EngineSession::openModelPatiently() {
   }
 }
 
+Result<std::unique_ptr<CorrelationProvider>> EngineSession::makeProvider(OpenedModel opened) {
+  if (m_facts.mode == offline::Mode::FirstParty) {
+    return std::unique_ptr<CorrelationProvider>(
+        std::make_unique<FirstPartyProvider>(*m_line, std::move(opened)));
+  }
+  if (m_facts.mode == offline::Mode::Dealer) {
+    DealerProvider::Options options;
+    options.token = m_token;
+    options.dealer = m_options.dealer;
+    options.trustDealer = m_options.trustDealer;
+    options.stateDirectory = m_options.stateDirectory;
+    options.cacheDirectory = m_options.cacheDirectory;
+    options.networkTimeout = m_options.networkTimeout;
+    options.log = m_options.log;
+    return std::unique_ptr<CorrelationProvider>(
+        std::make_unique<DealerProvider>(*m_line, std::move(opened), std::move(options)));
+  }
+  PILLARBOX_ASSIGN(auto plan, offline::two_party::SetPlan::create(opened.description));
+  m_facts.predicted = plan->cost();
+  TwoPartyProvider::Options options;
+  options.engine = m_options.engine;
+  options.fingerprint = m_facts.fingerprint;
+  options.token = m_token;
+  options.hash = opened.hash;
+  options.networkTimeout = m_options.networkTimeout;
+  const int wanted = m_options.parallelSets > 0 ? m_options.parallelSets
+                                                : (net::isLoopback(m_options.engine.host) ? 1 : 2);
+  const auto fitting =
+      m_options.offlineMemory / std::max<std::uint64_t>(1, m_facts.predicted->clientMemoryBytes);
+  options.parallelSets = static_cast<int>(std::clamp<std::uint64_t>(
+      std::min<std::uint64_t>(static_cast<std::uint64_t>(wanted), fitting), 1, kMaxParallelSets));
+  const unsigned threads = m_options.offlineThreads > 0
+                               ? m_options.offlineThreads
+                               : std::max(1U, std::thread::hardware_concurrency());
+  PILLARBOX_ASSIGN(auto party, offline::two_party::makeClientParty(std::move(plan), threads));
+  return std::unique_ptr<CorrelationProvider>(
+      std::make_unique<TwoPartyProvider>(std::move(party), std::move(options)));
+}
+
 Status EngineSession::connect() {
   PILLARBOX_TRY(openConnection());
   const auto work = [this]() -> Result<OpenedModel> {
@@ -274,21 +324,9 @@ Status EngineSession::connect() {
   if (!opened.ok()) return m_line->breakWith(std::move(opened).error());
   m_facts.model = opened->description;
 
-  std::unique_ptr<CorrelationProvider> provider;
-  if (m_facts.mode == offline::Mode::FirstParty) {
-    provider = std::make_unique<FirstPartyProvider>(*m_line, std::move(opened).value());
-  } else {
-    DealerProvider::Options options;
-    options.token = m_token;
-    options.dealer = m_options.dealer;
-    options.trustDealer = m_options.trustDealer;
-    options.stateDirectory = m_options.stateDirectory;
-    options.cacheDirectory = m_options.cacheDirectory;
-    options.networkTimeout = m_options.networkTimeout;
-    options.log = m_options.log;
-    provider =
-        std::make_unique<DealerProvider>(*m_line, std::move(opened).value(), std::move(options));
-  }
+  auto made = makeProvider(std::move(opened).value());
+  if (!made.ok()) return m_line->breakWith(std::move(made).error());
+  std::unique_ptr<CorrelationProvider> provider = std::move(made).value();
   m_facts.trust = provider->trust();
   {
     const std::lock_guard lock(m_mutex);

@@ -59,8 +59,15 @@ struct SessionOptions {
   std::filesystem::path stateDirectory;  ///< of the pin store
   std::filesystem::path cacheDirectory;  ///< of masked weights; empty: no cache
   int bankTarget = 1;
-  /// Two-party mode: sets made at a time, 1..4. More of them finish sooner, each one later.
-  int parallelSets = 2;
+  /// The only offline mode to go on with; none: whatever the engine has, which facts() tells.
+  std::optional<offline::Mode> mode;
+  /// Two-party mode: sets made at a time, 1..4; 0: two, so that computing and sending overlap, or
+  /// one where the engine is on this machine.
+  int parallelSets = 0;
+  /// Two-party mode: processors that a set may use; 0: all.
+  unsigned offlineThreads = 0;
+  /// Two-party mode: no second set is made beside the first where both would take more than this.
+  std::uint64_t offlineMemory = std::uint64_t{2} << 30;
   std::chrono::milliseconds networkTimeout{30000};
   /// How long an inference waits while no set can be made (the dealer is away); zero: for ever.
   std::chrono::milliseconds patience{30000};
@@ -82,6 +89,8 @@ struct SessionFacts {
   bool insecure = false;
   std::string trust;  ///< one line: who is trusted
   int maxSets = 0;    ///< the engine's limit
+  /// Two-party mode: what a set costs, from the public description alone.
+  std::optional<offline::two_party::SetCost> predicted;
 };
 
 struct Classification {
@@ -150,6 +159,7 @@ class EngineSession {
   Status hello();
   Result<OpenedModel> openModel(bool& declined);
   Result<OpenedModel> openModelPatiently();
+  Result<std::unique_ptr<CorrelationProvider>> makeProvider(OpenedModel opened);
   void prepareSets(std::size_t preparer);
   Result<Ready> prepareOne(std::size_t preparer);
   /// Sends what the engine needs for its half; returns what that cost.

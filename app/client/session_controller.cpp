@@ -545,6 +545,11 @@ void SessionController::Worker::classifyOne(EngineSession& session, Job job) {
   result.offlineBytesSent = outcome->offlineBytesSent;
   result.offlineBytesReceived = outcome->offlineBytesReceived;
   result.offlineMs = outcome->offlineSeconds * 1e3;
+  result.offlineRounds = static_cast<int>(outcome->offlineRounds);
+  result.setupBytesSent = outcome->setup.bytesSent;
+  result.setupBytesReceived = outcome->setup.bytesReceived;
+  result.setupMs = outcome->setup.seconds * 1e3;
+  result.peakMemoryBytes = outcome->peakMemoryBytes;
   result.warning = text(outcome->warning);
   if (!outcome->warning.empty()) log(QStringLiteral("warning"), result.warning);
   post([owner = m_owner, result] { Q_EMIT owner->finished(result); });

@@ -106,7 +106,11 @@ struct ClassificationResult {
   double onlineMs = 0;
   quint64 offlineBytesSent = 0, offlineBytesReceived = 0;
   double offlineMs = 0;
-  QString warning;  ///< empty, or why the answer may be wrong
+  int offlineRounds = 0;
+  quint64 setupBytesSent = 0, setupBytesReceived = 0;  ///< once in the session, beside its sets
+  double setupMs = 0;
+  quint64 peakMemoryBytes = 0;  ///< the most that this program has held, so far
+  QString warning;              ///< empty, or why the answer may be wrong
 };
 
 struct SessionError {

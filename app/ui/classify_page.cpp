@@ -366,9 +366,11 @@ QWidget* ClassifyPage::buildResult() {
   costs->setVerticalSpacing(3);
   auto* onlineCaption = new QLabel(tr("Online"), result);
   auto* offlineCaption = new QLabel(tr("Offline"), result);
+  auto* sessionCaption = new QLabel(tr("Session"), result);
   m_online = new ElidedLabel(result);
   m_offline = new ElidedLabel(result);
-  for (ElidedLabel* label : {m_online, m_offline}) {
+  m_sessionCost = new ElidedLabel(result);
+  for (ElidedLabel* label : {m_online, m_offline, m_sessionCost}) {
     label->setTone(Tone::Muted);
     label->setSizePolicy(QSizePolicy::Ignored, QSizePolicy::Fixed);
   }
@@ -378,6 +380,10 @@ QWidget* ClassifyPage::buildResult() {
   costs->addWidget(m_online, 0, 1);
   costs->addWidget(offlineCaption, 1, 0);
   costs->addWidget(m_offline, 1, 1);
+  m_sessionCost->setAccessibleDescription(
+      tr("Keys or masked weights, once in a session; the most memory that this program has held"));
+  costs->addWidget(sessionCaption, 2, 0);
+  costs->addWidget(m_sessionCost, 2, 1);
   costs->setColumnStretch(1, 1);
   layout->addLayout(head);
   layout->addSpacing(2);
@@ -741,9 +747,14 @@ void ClassifyPage::showResult(const client::ClassificationResult& result) {
   m_online->setText(tr("%1 · %2 · %3 sent · %4 received")
                         .arg(formatMs(result.onlineMs), tr("%n rounds", nullptr, result.rounds),
                              formatBytes(result.bytesSent), formatBytes(result.bytesReceived)));
-  m_offline->setText(tr("%1 · %2 sent · %3 received")
-                         .arg(formatMs(result.offlineMs), formatBytes(result.offlineBytesSent),
-                              formatBytes(result.offlineBytesReceived)));
+  m_offline->setText(
+      tr("%1 · %2 · %3 sent · %4 received")
+          .arg(formatMs(result.offlineMs), tr("%n rounds", nullptr, result.offlineRounds),
+               formatBytes(result.offlineBytesSent), formatBytes(result.offlineBytesReceived)));
+  m_sessionCost->setText(tr("%1 sent once · %2 received once · %3 of memory at most")
+                             .arg(formatBytes(result.setupBytesSent),
+                                  formatBytes(result.setupBytesReceived),
+                                  formatBytes(result.peakMemoryBytes)));
   m_rounds->setValue(tr("%1 of %2").arg(result.rounds).arg(result.rounds));
   m_sent->setValue(formatBytes(result.bytesSent));
   m_received->setValue(formatBytes(result.bytesReceived));

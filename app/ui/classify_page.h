@@ -111,6 +111,7 @@ class ClassifyPage : public QWidget {
   QWidget* m_insecure = nullptr;
   ElidedLabel* m_online = nullptr;
   ElidedLabel* m_offline = nullptr;
+  ElidedLabel* m_sessionCost = nullptr;
   QLabel* m_failureTitle = nullptr;
   QLabel* m_failureText = nullptr;
   CounterTile* m_rounds = nullptr;

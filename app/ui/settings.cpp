@@ -32,6 +32,11 @@ QJsonObject toJson(const RecentItem& item) {
                      {"offline_bytes_sent", static_cast<double>(r.offlineBytesSent)},
                      {"offline_bytes_received", static_cast<double>(r.offlineBytesReceived)},
                      {"offline_ms", r.offlineMs},
+                     {"offline_rounds", r.offlineRounds},
+                     {"setup_bytes_sent", static_cast<double>(r.setupBytesSent)},
+                     {"setup_bytes_received", static_cast<double>(r.setupBytesReceived)},
+                     {"setup_ms", r.setupMs},
+                     {"peak_memory_bytes", static_cast<double>(r.peakMemoryBytes)},
                      {"insecure", item.insecure}};
 }
 
@@ -57,6 +62,11 @@ RecentItem fromJson(const QJsonObject& object) {
   r.offlineBytesSent = count(object["offline_bytes_sent"]);
   r.offlineBytesReceived = count(object["offline_bytes_received"]);
   r.offlineMs = object["offline_ms"].toDouble();
+  r.offlineRounds = object["offline_rounds"].toInt();
+  r.setupBytesSent = count(object["setup_bytes_sent"]);
+  r.setupBytesReceived = count(object["setup_bytes_received"]);
+  r.setupMs = object["setup_ms"].toDouble();
+  r.peakMemoryBytes = count(object["peak_memory_bytes"]);
   item.insecure = object["insecure"].toBool();
   return item;
 }

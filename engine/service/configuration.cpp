@@ -130,7 +130,7 @@ Status checkListenAddress(const std::string& text) {
 Status checkMetricsAddress(const std::string& text) {
   const auto parsed = net::parseEndpoint(text);
   if (!parsed.ok()) return parsed.error();
-  if (isLoopback(parsed->host)) return {};
+  if (net::isLoopback(parsed->host)) return {};
   return Error{ErrorCode::InvalidArgument,
                "metrics are served to this machine only, as they are neither encrypted nor "
                "protected; use a loopback address, for example 127.0.0.1:9464"};
@@ -144,11 +144,6 @@ Status checkDealerAddress(const std::string& text) {
 }
 
 }  // namespace
-
-bool isLoopback(const std::string& host) {
-  return host == "localhost" || host == "::1" || host == "ip6-localhost" ||
-         (host.starts_with("127.") && host.find_first_not_of("0123456789.") == std::string::npos);
-}
 
 std::string describe(const fs::path& file, const ConfigurationProblem& problem) {
   std::string text = file.string() + ":";
@@ -179,7 +174,8 @@ std::vector<Setting> EngineConfiguration::settings() {
       {"metrics", &metrics, checkMetricsAddress},
       {"state_dir", PathTarget{&stateDir}, {}},
       {"drain_seconds", IntegerTarget{&drainSeconds, 0, 3600}, {}},
-      {"offline.mode", &offline, oneOf({"dealer", "first-party"})},
+      {"offline.mode", &offline, oneOf({"two-party", "dealer", "first-party"})},
+      {"offline.threads", IntegerTarget{&offlineThreads, 0, 256}, {}},
       {"offline.dealer", &dealer, checkDealerAddress},
       {"offline.dealer_for_clients", &dealerForClients, checkDealerAddress},
       {"offline.trust_dealer", &trustDealer, checkFingerprint},
@@ -228,6 +224,12 @@ Status EngineConfiguration::validate() const {
       return Error{ErrorCode::InvalidArgument,
                    "in first-party mode the engine makes the client's masks and could read every "
                    "image; if that is wanted, for a comparison, add --allow-insecure-first-party"};
+    }
+  } else if (offline == "two-party") {
+    if (!dealer.empty()) {
+      return Error{ErrorCode::InvalidArgument,
+                   "a dealer is named, but in two-party mode, the default, there is none; add "
+                   "--offline dealer (offline.mode in the configuration), or leave the dealer out"};
     }
   } else if (dealer.empty()) {
     return Error{ErrorCode::InvalidArgument,

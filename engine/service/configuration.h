@@ -16,9 +16,6 @@
 
 namespace pillarbox::service {
 
-/// True for 127.0.0.0/8, ::1 and localhost.
-bool isLoopback(const std::string& host);
-
 struct IntegerTarget {
   std::int64_t* value;
   std::int64_t least, most;
@@ -60,7 +57,8 @@ struct EngineConfiguration {
   std::vector<std::string> models;
   std::string listen;
   std::string metrics;  ///< where Prometheus finds this engine; empty: nowhere
-  std::string offline = "dealer";
+  std::string offline = "two-party";
+  std::int64_t offlineThreads = 0;  ///< for one set in two-party mode; 0: one a processor
   std::string dealer;
   std::string dealerForClients;  ///< where clients find it; empty: at the same address
   std::string trustDealer;       ///< SHA-256; empty: the pin, or first use on loopback

@@ -158,7 +158,7 @@ Result<std::unique_ptr<net::Channel>> DealerLink::connect() {
     options.pin.expected = m_options.trust;
   } else if (pin) {
     options.pin.expected = pin->fingerprint;
-  } else if (m_options.trustOnFirstUse || isLoopback(address.host)) {
+  } else if (m_options.trustOnFirstUse || net::isLoopback(address.host)) {
     options.pin.ask = [](const net::Fingerprint&) { return true; };
   }
   net::TlsConnector* connector = nullptr;

@@ -4,6 +4,7 @@
 #include <chrono>
 #include <iostream>
 #include <set>
+#include <thread>
 
 #include <CLI/CLI.hpp>
 
@@ -76,6 +77,24 @@ Result<std::set<net::Fingerprint>> administrators(const EngineConfiguration& con
   return known;
 }
 
+Result<TwoPartySource::Party> makeParty(const std::shared_ptr<const inference::EngineModel>& model,
+                                        unsigned threads) {
+  using namespace offline::two_party;
+  PILLARBOX_ASSIGN(auto plan, SetPlan::create(std::shared_ptr<const models::PublicModel>(
+                                  model, &model->description())));
+  const SetCost& cost = plan->cost();
+  logEvent(LogLevel::Info, "offline_plan",
+           {{"model", model->description().name},
+            {"rounds", cost.rounds},
+            {"bytes_received", cost.bytesToEngine},
+            {"bytes_sent", cost.bytesToClient},
+            {"key_bytes", cost.keyBytes},
+            {"memory", cost.engineMemoryBytes}});
+  return makeEngineParty(std::move(plan),
+                         std::shared_ptr<const models::ModelWeights>(model, &model->weights()),
+                         threads > 0 ? threads : std::max(1U, std::thread::hardware_concurrency()));
+}
+
 Result<std::unique_ptr<CorrelationSource>> makeSource(const EngineContext& context,
                                                       const std::filesystem::path& stateDir,
                                                       const net::Endpoint& listen) {
@@ -85,13 +104,28 @@ Result<std::unique_ptr<CorrelationSource>> makeSource(const EngineContext& conte
              {{"meaning", "this engine makes the clients' masks and could read every image"}});
     return std::unique_ptr<CorrelationSource>(std::make_unique<FirstPartySource>());
   }
+  if (configuration.offline == "two-party") {
+    auto source = std::make_unique<TwoPartySource>(
+        [threads = static_cast<unsigned>(configuration.offlineThreads)](const auto& model) {
+          return makeParty(model, threads);
+        });
+    // What this mode cannot serve is said now, not to the first client.
+    for (const auto& model : *context.models.current()) {
+      const auto party = source->party(model);
+      if (!party.ok()) {
+        return Error{party.error().code, model->description().name + ": " + party.error().message +
+                                             "; this model needs another --offline mode"};
+      }
+    }
+    return std::unique_ptr<CorrelationSource>(std::move(source));
+  }
   DealerLink::Options options;
   PILLARBOX_ASSIGN(options.address,
                    net::parseEndpoint(configuration.dealer, net::kDefaultDealerPort));
   if (!configuration.dealerForClients.empty()) {
     PILLARBOX_ASSIGN(options.addressForClients,
                      net::parseEndpoint(configuration.dealerForClients, net::kDefaultDealerPort));
-  } else if (isLoopback(options.address.host) && !isLoopback(listen.host)) {
+  } else if (net::isLoopback(options.address.host) && !net::isLoopback(listen.host)) {
     logEvent(LogLevel::Warning, "dealer_on_loopback",
              {{"meaning",
                "clients on other machines cannot reach the dealer at this address; set "
@@ -249,8 +283,11 @@ int run(int argc, char** argv) {
       ->type_name("HOST:PORT");
   serveCommand.add_option("--config", flags.config, "Configuration file; flags win over it")
       ->type_name("FILE.toml");
-  serveCommand.add_option("--offline", flags.offline, "Who makes the correlations")
-      ->check(CLI::IsMember({"dealer", "first-party"}));
+  serveCommand
+      .add_option("--offline", flags.offline,
+                  "Who makes the correlations: engine and client themselves (two-party, the "
+                  "default), a third host (dealer), or this engine alone (first-party)")
+      ->check(CLI::IsMember({"two-party", "dealer", "first-party"}));
   serveCommand.add_option("--dealer", flags.dealer, "Where pillarbox-dealer is")
       ->type_name("HOST:PORT");
   serveCommand

@@ -122,8 +122,8 @@ bool ServiceRig::startDealer(const QString& listen, const QStringList& more) {
 bool ServiceRig::startEngine(const QString& listen, const QStringList& more) {
   QStringList arguments = {"--listen", listen, "--state-dir", path("engine")};
   if (dealer.running()) {
-    arguments += QStringList{"--dealer", dealer.address()};
-  } else {
+    arguments += QStringList{"--offline", "dealer", "--dealer", dealer.address()};
+  } else if (!more.contains("--offline")) {
     arguments += QStringList{"--offline", "first-party", "--allow-insecure-first-party"};
   }
   if (!more.contains("--model")) {

@@ -104,7 +104,13 @@ class TestCli : public QObject {
                                               "online_ms",
                                               "offline_bytes_sent",
                                               "offline_bytes_received",
-                                              "offline_ms"};
+                                              "offline_mode",
+                                              "offline_rounds",
+                                              "offline_ms",
+                                              "setup_bytes_sent",
+                                              "setup_bytes_received",
+                                              "setup_ms",
+                                              "peak_memory_bytes"};
       QVERIFY(keys == expected);
       const QString file = m_images[static_cast<qsizetype>(i)];
       QCOMPARE(QString::fromStdString(object["image"].get<std::string>()), file);
@@ -137,7 +143,9 @@ class TestCli : public QObject {
         runProgram("pillarbox-cli", QStringList{"classify"} + connection() + m_images.mid(1, 2));
     QVERIFY2(ran.exitCode == 0, qPrintable(ran.errors));
     const QStringList lines = ran.output.split('\n', Qt::SkipEmptyParts);
-    QCOMPARE(lines.size(), 2);
+    QCOMPARE(lines.size(), 4);
+    QVERIFY(lines[2].startsWith("You trust "));
+    QVERIFY(lines[3].contains("peak memory"));
     for (int i = 0; i < 2; ++i) {
       const QString label =
           QString::fromStdString(m_model.model.labels[oracleClass(m_model, m_images[1 + i])]);
@@ -253,7 +261,13 @@ class TestCli : public QObject {
                                             "online_ms",
                                             "offline_bytes_sent",
                                             "offline_bytes_received",
-                                            "offline_ms"};
+                                            "offline_mode",
+                                            "offline_rounds",
+                                            "offline_ms",
+                                            "setup_bytes_sent",
+                                            "setup_bytes_received",
+                                            "setup_ms",
+                                            "peak_memory_bytes"};
     QVERIFY(keys == expected);
     QCOMPARE(object["images"].get<int>(), 4);
     QCOMPARE(object["correct"].get<std::size_t>(), right);
@@ -281,23 +295,43 @@ class TestCli : public QObject {
   }
 
   // The shipped model: one round trip a stage, and the class that the oracle gives.
+  void shippedModel_data() {
+    QTest::addColumn<bool>("twoParty");
+    QTest::newRow("dealer") << false;
+    QTest::newRow("two parties") << true;
+  }
   void shippedModel() {
+    QFETCH(bool, twoParty);
     const QString model = PILLARBOX_SOURCE_DIR "/models/zoo/cifar10-pillar.onnx";
     QVERIFY2(QFile::exists(model), "the model that the program ships with is missing");
     ServiceRig rig;
-    QVERIFY(rig.startDealer());
-    QVERIFY2(rig.startEngine("127.0.0.1:0", {"--model", model}), qPrintable(rig.engine.log()));
+    // Two-party mode is what the engine does when it is told nothing.
+    if (twoParty) {
+      QVERIFY(rig.engine.start(
+          "pillarbox-engine",
+          {"--listen", "127.0.0.1:0", "--state-dir", rig.path("engine"), "--model", model},
+          rig.path("engine.ready")));
+    } else {
+      QVERIFY(rig.startDealer());
+      QVERIFY2(rig.startEngine("127.0.0.1:0", {"--model", model}), qPrintable(rig.engine.log()));
+    }
     const auto loaded = models::loadOnnx(std::filesystem::path(model.toStdString())).value();
     const QString image = writeImage(rig.path("image.png"), 7, 32, 32);
-    const Ran ran =
-        runProgram("pillarbox-cli",
-                   {"classify", "--engine", rig.engine.address(), "--state-dir", rig.path("client"),
-                    "--trust", rig.engine.fingerprint(), "--json", image},
-                   60000);
+    const Ran ran = runProgram(
+        "pillarbox-cli",
+        {"classify", "--engine", rig.engine.address(), "--state-dir", rig.path("client"), "--trust",
+         rig.engine.fingerprint(), "--json", "--offline", twoParty ? "two-party" : "dealer", image},
+        120000);
     QVERIFY2(ran.exitCode == 0, qPrintable(ran.errors));
     const Json object = jsonLines(ran.output).back();
     QCOMPARE(object["rounds"].get<std::size_t>(), loaded.model.stages.size());
     QCOMPARE(object["class"].get<std::string>(), loaded.model.labels[oracleClass(loaded, image)]);
+    qInfo("%s", qPrintable(ran.output));
+    if (twoParty) {
+      const double offline = object["offline_bytes_sent"].get<double>() +
+                             object["offline_bytes_received"].get<double>();
+      QVERIFY(offline < 80e6);
+    }
   }
 };
 

@@ -223,6 +223,79 @@ class TestSession : public QObject {
     QVERIFY(session.ping().ok());
   }
 
+  void twoPartiesClassifyLikeTheOracle() {
+    ServiceRig rig;
+    QVERIFY2(rig.startEngine("127.0.0.1:0", {"--offline", "two-party"}),
+             qPrintable(rig.engine.log()));
+    const models::LoadedModel loaded = smallModel();
+    const models::FixedPointOracle oracle(loaded.model, loaded.weights);
+    const inference::OnlineCost cost = inference::onlineCost(loaded.model);
+    SessionOptions options = optionsFor(rig);
+    options.mode = offline::Mode::TwoParty;
+    options.parallelSets = 2;
+    options.bankTarget = 3;
+    {
+      EngineSession session(options);
+      const Status connected = session.connect();
+      QVERIFY2(connected.ok(), connected.ok() ? "" : connected.error().message.c_str());
+      QCOMPARE(session.facts().mode, offline::Mode::TwoParty);
+      QVERIFY(!session.facts().insecure);
+      QVERIFY(session.facts().trust.find("nobody") != std::string::npos);
+      const auto predicted = session.facts().predicted.value();
+
+      for (std::uint64_t seed = 1; seed <= 4; ++seed) {
+        const std::vector<float> image = randomImage(loaded.model.input, seed);
+        const auto result = session.classify(image);
+        QVERIFY2(result.ok(), result.ok() ? "" : result.error().message.c_str());
+        QVERIFY(deviation(loaded, oracle, image, *result) < kTolerance);
+        QCOMPARE(result->rounds, cost.rounds);
+        QCOMPARE(result->bytesSent, cost.bytesToEngine + kStartInferenceBytes);
+        QCOMPARE(result->bytesReceived, cost.bytesToClient);
+        // What was predicted from the public description, and the messages around it.
+        QCOMPARE(result->offlineRounds, predicted.rounds + 2);
+        QVERIFY(result->offlineBytesSent > predicted.bytesToEngine);
+        QVERIFY(result->offlineBytesSent < predicted.bytesToEngine + 100);
+        QVERIFY(result->offlineBytesReceived > predicted.bytesToClient);
+        QVERIFY(result->offlineBytesReceived < predicted.bytesToClient + 100);
+        QVERIFY(result->setup.bytesSent > predicted.keyBytes);
+        QVERIFY(result->setup.bytesSent < predicted.keyBytes + 600);
+        QVERIFY(result->offlineSeconds > 0);
+        QVERIFY(result->peakMemoryBytes > (1 << 20));
+      }
+      // Idle, it fills the bank.
+      QTRY_COMPARE_WITH_TIMEOUT(session.bank().ready, 3, 60000);
+      QCOMPARE(session.bank().making, 0);
+    }
+    // Sets that were not used die with the session.
+    QTRY_VERIFY_WITH_TIMEOUT(rig.engine.log().contains("session_end"), 10000);
+    QVERIFY(rig.engine.log().contains("inferences=4"));
+    QVERIFY(rig.engine.log().contains("sets=7"));
+  }
+
+  void wantsOneModeOnly() {
+    ServiceRig rig;
+    QVERIFY(rig.startEngine());
+    SessionOptions options = optionsFor(rig);
+    options.mode = offline::Mode::TwoParty;
+    EngineSession session(options);
+    const Status status = session.connect();
+    QVERIFY(!status.ok());
+    QCOMPARE(status.error().code, ErrorCode::Refused);
+    QVERIFY(status.error().message.find("first-party") != std::string::npos);
+  }
+
+  void engineDiesWhileASetIsMade() {
+    ServiceRig rig;
+    QVERIFY(rig.startEngine("127.0.0.1:0", {"--offline", "two-party"}));
+    EngineSession session(optionsFor(rig));
+    QVERIFY(session.connect().ok());
+    QTRY_VERIFY_WITH_TIMEOUT(session.bank().making > 0 || session.bank().ready > 0, 20000);
+    rig.engine.kill();
+    const auto result = session.classify(randomImage(session.facts().model->input, 1));
+    QVERIFY(!result.ok());
+    QVERIFY(!result.error().message.empty());
+  }
+
   void choosesTheModel() {
     ServiceRig rig;
     const QString first = rig.writeModel("first.onnx", 1);
@@ -347,10 +420,11 @@ class TestSession : public QObject {
     QVERIFY(rig.startDealer());
     const QString dealerAddress = rig.dealer.address();
     rig.dealer.kill();
-    QVERIFY(rig.engine.start("pillarbox-engine",
-                             {"--listen", "127.0.0.1:0", "--state-dir", rig.path("engine"),
-                              "--dealer", dealerAddress, "--model", rig.writeModel("m.onnx")},
-                             rig.path("engine.ready")));
+    QVERIFY(
+        rig.engine.start("pillarbox-engine",
+                         {"--listen", "127.0.0.1:0", "--state-dir", rig.path("engine"), "--offline",
+                          "dealer", "--dealer", dealerAddress, "--model", rig.writeModel("m.onnx")},
+                         rig.path("engine.ready")));
     SessionOptions options = optionsFor(rig);
     options.patience = std::chrono::milliseconds(1);
     EngineSession session(options);

@@ -84,7 +84,7 @@ class TestConfiguration : public QObject {
                                   << "from 1 to 86400";
     QTest::newRow("fraction") << QByteArray("drain_seconds = 1.5\n") << 1 << "whole number";
     QTest::newRow("bad address") << QByteArray("listen = \"localhost\"\n") << 1 << "listen";
-    QTest::newRow("bad mode") << QByteArray("[offline]\nmode = \"two-party\"\n") << 2 << "dealer";
+    QTest::newRow("bad mode") << QByteArray("[offline]\nmode = \"three-party\"\n") << 2 << "dealer";
     QTest::newRow("bad fingerprint")
         << QByteArray("[offline]\ntrust_dealer = \"AA:BB\"\n") << 2 << "trust_dealer";
     QTest::newRow("models is no list") << QByteArray("models = \"a.onnx\"\n") << 1 << "list";
@@ -131,9 +131,13 @@ class TestConfiguration : public QObject {
     EngineConfiguration configuration;
     configuration.models = {"a.onnx"};
     configuration.listen = "127.0.0.1:0";
+    QVERIFY(configuration.validate().ok());  // two-party mode needs nobody
+    configuration.offline = "dealer";
     QVERIFY(!configuration.validate().ok());  // dealer mode without a dealer
     configuration.dealer = "127.0.0.1:7121";
     QVERIFY(configuration.validate().ok());
+    configuration.offline = "two-party";
+    QVERIFY(!configuration.validate().ok());  // whoever names a dealer wants that mode
     configuration.offline = "first-party";
     const Status refused = configuration.validate();
     QVERIFY(!refused.ok());

@@ -201,8 +201,12 @@ class TestServicePrograms : public QObject {
     QTest::newRow("no model") << "pillarbox-engine" << listen + insecure << "--model";
     QTest::newRow("no address") << "pillarbox-engine" << QStringList{"--model", "MODEL"} + insecure
                                 << "--listen";
-    QTest::newRow("no dealer") << "pillarbox-engine" << QStringList{"--model", "MODEL"} + listen
+    QTest::newRow("no dealer") << "pillarbox-engine"
+                               << QStringList{"--model", "MODEL", "--offline", "dealer"} + listen
                                << "--dealer";
+    QTest::newRow("a dealer in two-party mode")
+        << "pillarbox-engine" << QStringList{"--model", "MODEL", "--dealer", "127.0.0.1:1"} + listen
+        << "--offline dealer";
     QTest::newRow("first party not allowed")
         << "pillarbox-engine"
         << QStringList{"--model", "MODEL", "--offline", "first-party"} + listen
