@@ -10,9 +10,11 @@
 #include <cstdio>
 #include <iomanip>
 #include <iostream>
+#include <mutex>
 #include <numeric>
 #include <optional>
 #include <sstream>
+#include <utility>
 
 #include <CLI/CLI.hpp>
 #include <QCoreApplication>
@@ -180,6 +182,17 @@ void addCosts(Json& object, const Classification& result) {
   object["peak_memory_bytes"] = result.peakMemoryBytes;
 }
 
+/// What goes for every image of a session, and how many sets are left for the next ones.
+void addSession(Json& object, const EngineSession& session) {
+  const SessionFacts& facts = session.facts();
+  object["offline_mode"] = offline::toString(facts.mode);
+  object["trust"] = facts.trust;
+  object["sets_ready"] = session.bank().ready;
+  if (!facts.predicted) return;
+  object["offline_memory_bound_bytes"] = facts.predicted->clientMemoryBytes;
+  object["offline_memory_bound_engine_bytes"] = facts.predicted->engineMemoryBytes;
+}
+
 std::string offlineText(const Classification& result) {
   return std::to_string(result.offlineRounds) + " rounds, " + megabytes(result.offlineBytesSent) +
          " sent, " + megabytes(result.offlineBytesReceived) + " received, " +
@@ -188,15 +201,55 @@ std::string offlineText(const Classification& result) {
 
 /// What does not belong to one image.
 std::string sessionText(const SessionFacts& facts, const Classification& result) {
-  return facts.trust + "\nonce for the session: " + megabytes(result.setup.bytesSent) + " sent, " +
-         megabytes(result.setup.bytesReceived) + " received, " + fixed(result.setup.seconds, 2) +
-         " s; peak memory of this program " + megabytes(result.peakMemoryBytes);
+  std::string text = facts.trust + "\nonce for the session: " + megabytes(result.setup.bytesSent) +
+                     " sent, " + megabytes(result.setup.bytesReceived) + " received, " +
+                     fixed(result.setup.seconds, 2) + " s; peak memory of this program " +
+                     megabytes(result.peakMemoryBytes);
+  if (facts.predicted) {
+    text += "; a set in the making takes at most " + megabytes(facts.predicted->clientMemoryBytes) +
+            " here and " + megabytes(facts.predicted->engineMemoryBytes) + " at the engine";
+  }
+  return text;
 }
+
+std::string bankText(const BankReading& bank) {
+  std::string text = std::to_string(bank.ready) + " of " + std::to_string(bank.target) +
+                     (bank.target == 1 ? " set ready" : " sets ready");
+  if (bank.preparing >= 0) text += ", next at " + fixed(100 * bank.preparing, 0) + "%";
+  return text;
+}
+
+/// How far the sets are, on stderr where that is a terminal, while an image waits for one.
+class BankLine {
+ public:
+  BankLine() : m_terminal(::isatty(STDERR_FILENO) == 1) {}
+  void wait(bool waiting) {
+    const std::lock_guard lock(m_mutex);
+    m_waiting = waiting && m_terminal;
+    if (!m_waiting && std::exchange(m_shown, false)) std::cerr << "\r\033[K" << std::flush;
+  }
+  void show(const BankReading& bank) {
+    const std::lock_guard lock(m_mutex);
+    const auto now = std::chrono::steady_clock::now();
+    if (!m_waiting || now - m_last < std::chrono::milliseconds(100)) return;
+    m_last = now;
+    m_shown = true;
+    std::cerr << "\r\033[K" << bankText(bank) << std::flush;
+  }
+
+ private:
+  const bool m_terminal;
+  std::mutex m_mutex;  ///< sets are made on threads of their own
+  bool m_waiting = false, m_shown = false;
+  std::chrono::steady_clock::time_point m_last{};
+};
 
 int classify(const ConnectionFlags& flags, const std::vector<std::string>& images, int top,
              bool json) {
   auto options = sessionOptions(flags);
   if (!options.ok()) return fail(options.error());
+  BankLine line;
+  options->onBank = [&line](const BankReading& bank) { line.show(bank); };
   EngineSession session(std::move(options).value());
   if (const Status status = session.connect(); !status.ok()) return fail(status.error());
   const models::PublicModel& model = *session.facts().model;
@@ -216,7 +269,9 @@ int classify(const ConnectionFlags& flags, const std::vector<std::string>& image
       exitCode = fail({pixels.error().code, file + ": " + pixels.error().message});
       continue;
     }
+    line.wait(true);
     const auto result = session.classify(*pixels);
+    line.wait(false);
     if (!result.ok()) return fail(result.error());
     if (!result->warning.empty())
       std::cerr << "WARNING: " << file << ": " << result->warning << "\n";
@@ -233,7 +288,7 @@ int classify(const ConnectionFlags& flags, const std::vector<std::string>& image
         entry["probability"] = result->probabilities[order[i]];
         object["top"].push_back(std::move(entry));
       }
-      object["offline_mode"] = offline::toString(session.facts().mode);
+      addSession(object, session);
       addCosts(object, *result);
       std::cout << dump(object) << std::endl;
       continue;
@@ -261,7 +316,7 @@ class ProgressBar {
   explicit ProgressBar(std::size_t total) : m_total(total), m_terminal(::isatty(STDERR_FILENO)) {}
   ~ProgressBar() { clear(); }
 
-  void show(std::size_t done, std::size_t correct) {
+  void show(std::size_t done, std::size_t correct, const BankReading& bank) {
     const auto now = std::chrono::steady_clock::now();
     if (!m_terminal || (done < m_total && now - m_last < std::chrono::milliseconds(100))) return;
     m_last = now;
@@ -276,7 +331,7 @@ class ProgressBar {
       text += "  " + fixed(100.0 * static_cast<double>(correct) / static_cast<double>(done), 1) +
               "% right";
     }
-    text += "  " + std::to_string(static_cast<int>(left + 0.5)) + " s left";
+    text += "  " + std::to_string(static_cast<int>(left + 0.5)) + " s left  " + bankText(bank);
     const int width = std::clamp(columns - static_cast<int>(text.size()) - 3, 0, 60);
     const int filled = static_cast<int>(static_cast<double>(width) * static_cast<double>(done) /
                                         static_cast<double>(std::max<std::size_t>(m_total, 1)));
@@ -315,7 +370,7 @@ int evaluate(const ConnectionFlags& flags, const std::string& source, const std:
   {
     ProgressBar bar(count);
     for (std::size_t i = 0; i < count; ++i) {
-      bar.show(i, correct);
+      bar.show(i, correct, session.bank());
       const LabelledImage& labelled = set->images()[i];
       const auto work = [&]() -> Result<Classification> {
         PILLARBOX_ASSIGN(const QByteArray bytes, set->read(labelled));
@@ -345,7 +400,7 @@ int evaluate(const ConnectionFlags& flags, const std::string& source, const std:
       total.setup = result->setup;
       total.peakMemoryBytes = result->peakMemoryBytes;
     }
-    bar.show(count, correct);
+    bar.show(count, correct, session.bank());
   }
   const double accuracy = static_cast<double>(correct) / static_cast<double>(count);
   if (json) {
@@ -353,7 +408,7 @@ int evaluate(const ConnectionFlags& flags, const std::string& source, const std:
     object["images"] = count;
     object["correct"] = correct;
     object["accuracy"] = accuracy;
-    object["offline_mode"] = offline::toString(session.facts().mode);
+    addSession(object, session);
     addCosts(object, total);
     std::cout << dump(object) << std::endl;
     return kExitOk;

@@ -408,7 +408,6 @@ void EngineSession::prepareSets(std::size_t preparer) {
       });
       if (m_cancelled || m_preparationHopeless || m_line->broken()) break;
       m_preparing[preparer] = 0;
-      m_lastProgress = Clock::now();
     }
     reportBank();
     Result<Ready> made = Error{ErrorCode::Internal, ""};
@@ -444,6 +443,8 @@ void EngineSession::prepareSets(std::size_t preparer) {
     reportBank();
     log("warning", "no correlation set could be prepared: " + error.message);
     if (hopeless) return;
+    // Sets are made on connections of their own: is the session's still there?
+    static_cast<void>(ping().ok());
     if (!pause(wait)) break;
     wait = std::min(wait * 2, std::chrono::milliseconds(5000));
     if (m_provider->wantsRenewal(error)) {

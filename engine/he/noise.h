@@ -8,8 +8,9 @@
 // binomial, a sum of 42 halves of either sign) has proxy 10.5, a rounding error (uniform on ±1/2)
 // has 1/12.
 //
-// Numbers for the linear layers (n = 8192, Q = 138 bits in L = 3 primes of 46, P = 46 bits, return
-// modulus q' = 74 bits, factors with sums of magnitudes ‖w‖₁ ≤ 2^26, flooding 2^72):
+// Numbers for an example (n = 8192, Q = 138 bits in L = 3 primes of 46, P = 46 bits, return modulus
+// q' = 74 bits, factors with sums of magnitudes ‖w‖₁ ≤ 2^26, flooding 2^72; the linear layers,
+// which flood by more, have theirs in engine/offline/two_party/linear.h):
 //
 //   step                       error                             bound                 bits
 //   encryption                 e, and 1/2 by encoding            21.5          certain   4.4

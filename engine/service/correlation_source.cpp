@@ -79,18 +79,18 @@ void TwoPartySource::serve(const ModelList& models) {
   const std::lock_guard lock(m_mutex);
   std::erase_if(m_parties, [&models](const auto& known) {
     return std::none_of(models.begin(), models.end(),
-                        [&known](const auto& model) { return model->hash() == known.first; });
+                        [&known](const auto& model) { return model == known.first.lock(); });
   });
 }
 
 Result<TwoPartySource::Party> TwoPartySource::party(
     const std::shared_ptr<const inference::EngineModel>& model) {
   const std::lock_guard lock(m_mutex);
-  if (const auto known = m_parties.find(model->hash()); known != m_parties.end()) {
+  if (const auto known = m_parties.find(model); known != m_parties.end()) {
     return known->second;
   }
   PILLARBOX_ASSIGN(Party party, m_factory(model));
-  m_parties.emplace(model->hash(), party);
+  m_parties.emplace(model, party);
   return party;
 }
 

@@ -99,7 +99,8 @@ class TwoPartySource : public CorrelationSource {
  private:
   const Factory m_factory;
   std::mutex m_mutex;
-  std::map<models::Sha256, Party> m_parties;
+  /// By model, not by hash: that is the same for all weights of one public description.
+  std::map<std::weak_ptr<const inference::EngineModel>, Party, std::owner_less<>> m_parties;
 };
 
 /// The engine deals to itself with A = W: it knows the client's masks. For comparison only.

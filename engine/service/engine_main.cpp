@@ -89,7 +89,8 @@ Result<TwoPartySource::Party> makeParty(const std::shared_ptr<const inference::E
             {"bytes_received", cost.bytesToEngine},
             {"bytes_sent", cost.bytesToClient},
             {"key_bytes", cost.keyBytes},
-            {"memory", cost.engineMemoryBytes}});
+            {"memory", cost.engineMemoryBytes},
+            {"hiding_bits", cost.hidingBits}});
   return makeEngineParty(std::move(plan),
                          std::shared_ptr<const models::ModelWeights>(model, &model->weights()),
                          threads > 0 ? threads : std::max(1U, std::thread::hardware_concurrency()));

@@ -293,7 +293,7 @@ Status Session::receiveSet(std::uint64_t index) {
   if (!m_correlations) return protocolError("the client has opened no model");
   const auto start = Clock::now();
   const offline::OfflineCost cost = offline::offlineCost(m_model->description());
-  auto preparation = SetBank::begin(m_bank, index, cost.engineMemoryBytes);
+  auto preparation = SetBank::begin(m_bank, *m_model, index, cost.engineMemoryBytes);
   if (!preparation.ok() && preparation.error().code == ErrorCode::Protocol) {
     return preparation.error();
   }
@@ -342,7 +342,7 @@ Status Session::serveLine() {
   }
   PILLARBOX_ASSIGN(const auto party, m_context.correlations->party(m_model));
   ToClient reply;
-  reply.mutable_offline_attached()->set_has_keys(bank->keys() != nullptr);
+  reply.mutable_offline_attached()->set_has_keys(bank->hasKeys());
   PILLARBOX_TRY(net::sendMessage(m_channel, reply));
   logEvent(LogLevel::Info, "offline_line",
            {{"session", m_id}, {"peer", m_channel.peer()}, {"software", m_software}});
@@ -357,8 +357,9 @@ Status Session::serveLine() {
     PILLARBOX_TRY(enter(Phase::Busy));
     m_channel.setTimeout(seconds(patience));
     if (next.has_prepare_keys()) {
+      PILLARBOX_ASSIGN(auto memory, bank->expectKeys(party->cost().engineKeyMemoryBytes));
       PILLARBOX_ASSIGN(auto keys, party->receiveKeys(m_channel));
-      bank->setKeys(std::move(keys));
+      PILLARBOX_TRY(bank->setKeys(*m_model, std::move(keys), std::move(memory)));
       ToClient ready;
       ready.mutable_keys_ready();
       PILLARBOX_TRY(net::sendMessage(m_channel, ready));
@@ -373,12 +374,13 @@ Status Session::serveLine() {
 Status Session::makeSet(const SetBank::Attachment& line,
                         const offline::two_party::EngineParty& party, std::uint64_t index) {
   const auto start = Clock::now();
-  const auto keys = line.bank().keys();
-  if (!keys) return protocolError("the client asked for a set before it sent its keys");
-  auto preparation = SetBank::begin(line.shared(), index, party.cost().engineMemoryBytes);
+  auto preparation = SetBank::begin(line.shared(), *m_model, index, party.cost().engineMemoryBytes);
   if (!preparation.ok()) {
     return preparation.error().code == ErrorCode::Exhausted ? decline(preparation.error())
                                                             : Status(preparation.error());
+  }
+  if (!preparation->keys()) {
+    return protocolError("the client asked for a set before it sent its keys");
   }
   const auto place = m_context.offlineGate.enter(kPlacePatience);
   if (!place.ok()) return decline(place.error());
@@ -386,10 +388,11 @@ Status Session::makeSet(const SetBank::Attachment& line,
   started.mutable_set_started()->set_index(index);
   PILLARBOX_TRY(net::sendMessage(m_channel, started));
   const net::MeterReading before = m_channel.meter();
-  PILLARBOX_ASSIGN(auto set, party.makeSet(m_channel, *keys, index, [this](double) -> Status {
-    m_context.offlineGate.giveWay();
-    return {};
-  }));
+  PILLARBOX_ASSIGN(auto set,
+                   party.makeSet(m_channel, *preparation->keys(), index, [this](double) -> Status {
+                     m_context.offlineGate.giveWay();
+                     return {};
+                   }));
   PILLARBOX_ASSIGN(const ToEngine finish,
                    net::receiveMessage<ToEngine>(m_channel, kMaxRequestBytes));
   if (!finish.has_finish_set() || finish.finish_set().index() != index) {

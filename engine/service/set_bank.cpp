@@ -11,6 +11,14 @@ Error sessionEnded() {
   return {ErrorCode::Closed, "the session of this offline line has ended"};
 }
 
+Error keysAgain() {
+  return {ErrorCode::Protocol, "the client sent its keys a second time"};
+}
+
+Error otherModel() {
+  return {ErrorCode::Closed, "the session has opened another model meanwhile"};
+}
+
 }  // namespace
 
 void SetBank::open(std::shared_ptr<const inference::EngineModel> model) {
@@ -18,19 +26,24 @@ void SetBank::open(std::shared_ptr<const inference::EngineModel> model) {
   if (m_model == model) return;
   // Lines that make sets for the model before find that out at the end of their set.
   m_sets.clear();
-  m_keys.reset();
+  dropKeys();
   m_model = std::move(model);
 }
 
 SetBank::Preparation::Preparation(std::shared_ptr<SetBank> bank, std::uint64_t index,
-                                  const inference::EngineModel* model,
+                                  const inference::EngineModel* model, Keys keys,
                                   MemoryBudget::Reservation memory)
-    : m_bank(std::move(bank)), m_index(index), m_model(model), m_memory(std::move(memory)) {}
+    : m_bank(std::move(bank)),
+      m_index(index),
+      m_model(model),
+      m_keys(std::move(keys)),
+      m_memory(std::move(memory)) {}
 
 SetBank::Preparation::Preparation(Preparation&& other) noexcept
     : m_bank(std::move(other.m_bank)),
       m_index(other.m_index),
       m_model(other.m_model),
+      m_keys(other.m_keys),
       m_memory(std::move(other.m_memory)) {}
 
 SetBank::Preparation::~Preparation() {
@@ -44,9 +57,7 @@ Status SetBank::Preparation::deposit(offline::EngineSet set) && {
   const std::lock_guard lock(bank->m_mutex);
   --bank->m_making;
   if (bank->m_closed) return sessionEnded();
-  if (bank->m_model.get() != m_model) {
-    return Error{ErrorCode::Closed, "the session has opened another model meanwhile"};
-  }
+  if (bank->m_model.get() != m_model) return otherModel();
   const std::uint64_t bytes = set.memoryBytes();
   m_memory.shrink(bytes);
   bank->m_sets.emplace(
@@ -56,9 +67,11 @@ Status SetBank::Preparation::deposit(offline::EngineSet set) && {
 }
 
 Result<SetBank::Preparation> SetBank::begin(const std::shared_ptr<SetBank>& bank,
+                                            const inference::EngineModel& model,
                                             std::uint64_t index, std::uint64_t memoryBytes) {
   const std::lock_guard lock(bank->m_mutex);
   if (bank->m_closed) return sessionEnded();
+  if (bank->m_model.get() != &model) return otherModel();
   if (index <= bank->m_lastIndex) {
     return Error{ErrorCode::Protocol, "correlation set " + std::to_string(index) +
                                           " was prepared before; indices must grow"};
@@ -69,7 +82,7 @@ Result<SetBank::Preparation> SetBank::begin(const std::shared_ptr<SetBank>& bank
   }
   PILLARBOX_ASSIGN(auto memory, bank->m_memory.reserve(memoryBytes, "correlation sets"));
   ++bank->m_making;
-  return Preparation(bank, index, bank->m_model.get(), std::move(memory));
+  return Preparation(bank, index, &model, bank->m_keys, std::move(memory));
 }
 
 Result<offline::EngineSet> SetBank::take(std::uint64_t index) {
@@ -96,18 +109,31 @@ void SetBank::close() noexcept {
   const std::lock_guard lock(m_mutex);
   m_closed = true;
   m_sets.clear();
-  m_keys.reset();
+  dropKeys();
   for (net::Channel* line : m_lines) line->cancel();
 }
 
-void SetBank::setKeys(std::shared_ptr<const offline::two_party::EngineKeys> keys) {
+Result<MemoryBudget::Reservation> SetBank::expectKeys(std::uint64_t memoryBytes) {
   const std::lock_guard lock(m_mutex);
-  if (!m_closed) m_keys = std::move(keys);
+  if (m_closed) return sessionEnded();
+  if (m_keys) return keysAgain();
+  return m_memory.reserve(memoryBytes, "correlation sets");
 }
 
-std::shared_ptr<const offline::two_party::EngineKeys> SetBank::keys() const {
+Status SetBank::setKeys(const inference::EngineModel& model, Keys keys,
+                        MemoryBudget::Reservation memory) {
   const std::lock_guard lock(m_mutex);
-  return m_keys;
+  if (m_closed) return sessionEnded();
+  if (m_model.get() != &model) return otherModel();
+  if (m_keys) return keysAgain();
+  m_keys = std::move(keys);
+  m_keyMemory = std::move(memory);
+  return {};
+}
+
+bool SetBank::hasKeys() const {
+  const std::lock_guard lock(m_mutex);
+  return m_keys != nullptr;
 }
 
 std::shared_ptr<const inference::EngineModel> SetBank::model() const {
@@ -139,7 +165,7 @@ SetBank::Attachment::~Attachment() {
   if (!m_bank) return;
   const std::lock_guard lock(m_bank->m_mutex);
   std::erase(m_bank->m_lines, m_line);
-  if (m_bank->m_lines.empty()) m_bank->m_keys.reset();
+  if (m_bank->m_lines.empty()) m_bank->dropKeys();
 }
 
 Status SessionDirectory::add(const Token& token, std::shared_ptr<SetBank> bank) {

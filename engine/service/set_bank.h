@@ -33,6 +33,8 @@ class SetBank {
   /// Offline lines that a session may have at a time.
   static constexpr std::size_t kMaxLines = 4;
 
+  using Keys = std::shared_ptr<const offline::two_party::EngineKeys>;
+
   /// @param limit   sets, those being made included
   /// @param memory  that all sets of all sessions share; outlives the bank, as do the metrics
   SetBank(std::size_t limit, MemoryBudget& memory, Metrics& metrics)
@@ -49,6 +51,8 @@ class SetBank {
     Preparation& operator=(Preparation&&) = delete;
     ~Preparation();
     std::uint64_t index() const { return m_index; }
+    /// The session's, for this model; null if none were sent.
+    const Keys& keys() const { return m_keys; }
     /// Puts the finished set into the bank. Errors: Closed if the session has ended meanwhile or
     /// opened another model.
     Status deposit(offline::EngineSet set) &&;
@@ -56,16 +60,19 @@ class SetBank {
    private:
     friend class SetBank;
     Preparation(std::shared_ptr<SetBank> bank, std::uint64_t index,
-                const inference::EngineModel* model, MemoryBudget::Reservation memory);
+                const inference::EngineModel* model, Keys keys, MemoryBudget::Reservation memory);
     std::shared_ptr<SetBank> m_bank;
     const std::uint64_t m_index;
     const inference::EngineModel* const m_model;
+    const Keys m_keys;
     MemoryBudget::Reservation m_memory;
   };
 
   /// Starts set `index`, which is used up whatever comes of it. Errors: Protocol unless it is above
-  /// every index before it; Exhausted (the bank is full, or the memory); Closed.
-  static Result<Preparation> begin(const std::shared_ptr<SetBank>& bank, std::uint64_t index,
+  /// every index before it; Exhausted (the bank is full, or the memory); Closed, also where the
+  /// session has another model open than `model`.
+  static Result<Preparation> begin(const std::shared_ptr<SetBank>& bank,
+                                   const inference::EngineModel& model, std::uint64_t index,
                                    std::uint64_t memoryBytes);
 
   /// Takes a set out. Errors: Protocol where there is none of that index.
@@ -77,10 +84,12 @@ class SetBank {
   /// Destroys every set, cancels every line.
   void close() noexcept;
 
-  /// Keys that a client sent over one of its lines are good for all of them, as long as one is
-  /// there.
-  void setKeys(std::shared_ptr<const offline::two_party::EngineKeys> keys);
-  std::shared_ptr<const offline::two_party::EngineKeys> keys() const;
+  /// Announces keys that a client is about to send over one of its lines: good for all of them, as
+  /// long as one is there. Errors: Protocol if there are keys already; Exhausted; Closed.
+  Result<MemoryBudget::Reservation> expectKeys(std::uint64_t memoryBytes);
+  /// Errors: Protocol if another line has sent keys meanwhile; Closed, as of begin().
+  Status setKeys(const inference::EngineModel& model, Keys keys, MemoryBudget::Reservation memory);
+  bool hasKeys() const;
 
   /// Registers an offline line until the attachment goes out of scope; close() cancels it.
   class Attachment {
@@ -104,6 +113,11 @@ class SetBank {
   std::shared_ptr<const inference::EngineModel> model() const;
 
  private:
+  void dropKeys() {
+    m_keys.reset();
+    m_keyMemory = {};
+  }
+
   /// Counts its set in the metrics for as long as it lies in the bank.
   class Counted {
    public:
@@ -141,7 +155,8 @@ class SetBank {
   std::size_t m_making = 0;
   std::map<std::uint64_t, Prepared> m_sets;
   std::vector<net::Channel*> m_lines;
-  std::shared_ptr<const offline::two_party::EngineKeys> m_keys;
+  Keys m_keys;
+  MemoryBudget::Reservation m_keyMemory;
 };
 
 /// The sessions of an engine by their tokens, for the offline lines that ask for them.

@@ -15,13 +15,13 @@ client::ModelInfo ScriptedSession::model(bool insecure) {
   model.rounds = 8;
   model.activations = 173056;
   model.insecure = insecure;
-  model.offlineMode = insecure ? QStringLiteral("first-party") : QStringLiteral("dealer");
+  model.offlineMode = insecure ? QStringLiteral("first-party") : QStringLiteral("two-party");
   model.trust = insecure ? QStringLiteral(
                                "INSECURE: the engine makes your masks and could read the "
                                "image (first-party mode, for comparison only)")
                          : QStringLiteral(
-                               "You trust the dealer at 192.0.2.9:7121 not to work together "
-                               "with the engine");
+                               "You trust nobody: this program and the engine prepare the masks by "
+                               "themselves");
   return model;
 }
 
@@ -69,9 +69,14 @@ void ScriptedSession::finish(const QString& label, const QString& warning) {
   result.bytesSent = 1409096;
   result.bytesReceived = 1384868;
   result.onlineMs = 469.3;
-  result.offlineBytesSent = 1384600;
-  result.offlineBytesReceived = 15228928;
-  result.offlineMs = 1240;
+  result.offlineBytesSent = 31830000;
+  result.offlineBytesReceived = 34800000;
+  result.offlineMs = 7240;
+  result.offlineRounds = 3;
+  result.setupBytesSent = 5710000;
+  result.setupBytesReceived = 412;
+  result.setupMs = 310;
+  result.peakMemoryBytes = 301000000;
   Q_EMIT finished(result);
 }
 

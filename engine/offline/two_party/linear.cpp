@@ -15,10 +15,10 @@ namespace pillarbox::offline::two_party {
 namespace {
 
 constexpr std::uint32_t kDegree = 8192;
-constexpr std::uint32_t kPrimeBits = 46;
+constexpr std::uint32_t kPrimeBits = 49;
 constexpr std::uint32_t kReturnBits = 37;
-/// he::reply's flooding is uniform in [−2^72, 2^72).
-constexpr std::uint32_t kFloodingBits = 73;
+/// he::reply's flooding is uniform in [−2^81, 2^81).
+constexpr std::uint32_t kFloodingBits = 82;
 
 /// Groups whose transformed weights are held at a time: 16 limbs of 64 kB stay in the cache.
 constexpr std::size_t kGroupsAtOnce = 16;
@@ -197,7 +197,7 @@ class PassWork {
           std::uint64_t* polynomial = transformed.data() + k * n;
           const auto& entries = m_entries[first + k];
           for (std::size_t e = 0; e < entries.size(); ++e) {
-            const std::int64_t value = values[k][e];  // below every prime of 46 bits
+            const std::int64_t value = values[k][e];  // below every prime of 49 bits
             polynomial[entries[e].index] = static_cast<std::uint64_t>(value) +
                                            (q.value() & static_cast<std::uint64_t>(value >> 63));
           }

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <cmath>
 #include <exception>
 #include <mutex>
 #include <optional>
@@ -258,6 +259,7 @@ Result<std::shared_ptr<const SetPlan>> SetPlan::create(
   std::vector<LinearPlan> plans;
   SetCost cost;
   std::uint64_t passMemory = 0;
+  double distance = 0;
   const he::Parameters& ring = parts->linear->parameters();
   const std::uint64_t ciphertextMemory = 16 * ring.degree() * ring.q().count();
   for (std::size_t i = 0; i < parts->ops.size(); ++i) {
@@ -272,20 +274,26 @@ Result<std::shared_ptr<const SetPlan>> SetPlan::create(
       parts->work += unit.work;
       parts->units.push_back(unit);
     }
+    distance += kReplyDistance * static_cast<double>(plan.op().out.size());
   }
   parts->galois = galoisExponents(plans);
   parts->schedule = scheduleOf(parts->units);
   cost.rounds = roundsOf(parts->schedule);
   cost.keyBytes = framed(1, he::publicKeyBytes(ring)) +
                   parts->galois.size() * framed(1, he::galoisKeyBytes(ring));
+  const std::uint64_t galoisMemory =
+      16 * ring.degree() * ring.full().count() * ring.q().count() + 8 * ring.degree();
+  cost.engineKeyMemoryBytes = ciphertextMemory + parts->galois.size() * galoisMemory;
 
   PILLARBOX_ASSIGN(parts->batches, planPowers(*model));
   std::uint64_t groupMemory = 0;
   for (std::size_t b = 0; b < parts->batches.size(); ++b) {
     const PowersPlan& plan = parts->batches[b].plan;
     const std::size_t groups = plan.groups();
+    distance += plan.distance();
     if (groups == 0) continue;
     cost.keyBytes += framed(1, plan.publicKeyBytes());
+    cost.engineKeyMemoryBytes += plan.publicKeyMemoryBytes();
     cost.bytesToEngine += framed(groups * plan.levels(), plan.bytesToEngine());
     cost.bytesToClient += framed(groups * plan.levels(), plan.bytesToClient());
     const std::size_t atOnce = std::clamp<std::size_t>(
@@ -297,6 +305,7 @@ Result<std::shared_ptr<const SetPlan>> SetPlan::create(
     groupMemory = std::max(groupMemory, atOnce * plan.workBytes());
     parts->work += static_cast<double>(groups) * groupWork(plan);
   }
+  cost.hidingBits = -std::log2(distance);
   const OfflineCost set = offlineCost(*model);
   const std::uint64_t work = std::max(passMemory, groupMemory);
   cost.clientMemoryBytes = 2 * set.clientMemoryBytes + work;

@@ -19,17 +19,18 @@
 // modulo the rest, so one encryption of S_a serves powers that need a t of different widths.
 //
 // Widths, in bits, each a public function of (d, f, f_c, truncation): parties derive them alone.
-//   λ1       uniform in ±2^(f+43): the opening δ = z - λ shows z, |z| < 2^(f+4), behind λ1 with
-//            statistical distance at most 2^-40 (f <= 18: λ must stay below 2^63)
+//   λ1       uniform in ±2^62: the opening δ = z - λ shows z, |z| < 2^(f+4), behind λ1 with
+//            statistical distance at most 2^(f-59), 2^-47 at f = 12 (f <= 18). λ stays below 2^63
+//            (truncation by a single bit: λ1 in ±2^61)
 //   v        |v| < 1.5·2^p, p + 1 = the sum of the factors' signed widths (K for a share)
-//   m        uniform in [0, 7·2^(t-3)) with t = p + 41: hides v by |v| / 7·2^(p+38) < 2^-40; and
+//   m        uniform in [0, 7·2^(t-3)) with t = p + 49: hides v by |v| / 7·2^(p+46) < 2^-48; and
 //            v + m lies inside a range shorter than the modulus: exact over the integers
 //   noise    the phase of the product is D·(v + m) + e·P, e the client's fresh error (variance
 //            10.5, subgaussian), P the engine's factor with coefficients below t/2: |e·P| < B =
 //            2^(t + (log n + 8)/2) except with probability 2^-67 a coefficient
-//   flooding uniform in ±2^42·B/4 = ±2^40·B, fresh for each coefficient: statistical distance at
-//            most 2^-41 from an error that does not depend on P
-//   D        2^42·B: flooding takes a quarter of D, the bound on correct decryption is a half
+//   flooding uniform in ±2^50·B/4 = ±2^48·B, fresh for each coefficient: statistical distance at
+//            most 2^-49 from an error that does not depend on P
+//   D        2^50·B: flooding takes a quarter of D, the bound on correct decryption is a half
 //   return   rounded from t·D to t·8 (c0) and t·2^w (c1, w = 12 at n = 32768): 1/16 and 1/10 of
 //            a unit of t more; below 0.47 of 0.5 in all
 //
@@ -37,8 +38,8 @@
 // (symmetric encryption, seeded) they are simulated by uniform polynomials. The client: answers
 // (c0, c1) to which the engine has added an encryption of zero under the client's public key with
 // fresh ternary u and error: c1 is pseudorandom by RLWE with secret u; given c1 and the key, c0
-// holds exactly D·(v + m) and an error, and is simulated from m alone (distance 2^-40 a value) and
-// from flooding alone (2^-41 a coefficient). What remains of u·e and e1·s in the error, below
+// holds exactly D·(v + m) and an error, and is simulated from m alone (distance 2^-48 a value) and
+// from flooding alone (2^-49 a coefficient). What remains of u·e and e1·s in the error, below
 // 2^30, drowns in the flooding too. Slots without a value hold 0 on the engine's side and are
 // masked the same way. Sizes depend on public shapes only. Both parties are assumed to follow the
 // protocol.
@@ -48,12 +49,14 @@
 // activation, both ways together, full ciphertexts (f = 12, f_c = 10, truncation 12):
 //
 //   degree                        2      3      4      6      8
-//   leveled: to the engine     43.4  110.0  129.3  224.0  286.5
-//            to the client     38.5   88.8  158.1  305.6  439.1
-//            together          81.9  198.8  287.4  529.6  725.6
+//   leveled: to the engine     48.1  119.5  137.0  234.8  302.0
+//            to the client     42.3   96.2  167.6  320.9  460.1
+//            together          90.4  215.8  304.6  555.6  762.1
 //            round trips          1      2      2      3      4
-//            slots, log2 Q  2^14, 347  2^15, 440  2^15, 570  2^15, 646  2^15, 646
-//   one round                  82.1  200.3  366.1  709.4   1025
+//            slots, log2 Q  2^14, 385  2^15, 478  2^15, 594  2^15, 670  2^15, 670
+//
+// One round takes more from degree 3 on: by 1, 27, 34 and 41 % at degrees 3, 4, 6 and 8 where
+// everything is hidden by 40 bits.
 //
 // Round trips are per set, not per layer, so bytes decide. The bound on log2 Q is that of the
 // HomomorphicEncryption.org table (438 at 2^14, 881 at 2^15; engine/he/parameters.h). Where few
@@ -110,14 +113,18 @@ class PowersPlan {
   /// Exact bytes of one group at a level, client to engine and back.
   std::size_t requestBytes(std::uint32_t level) const;
   std::size_t answerBytes(std::uint32_t level) const;
-  std::size_t publicKeyBytes() const;  ///< client to engine, once a session
+  std::size_t publicKeyBytes() const;        ///< client to engine, once a session
+  std::size_t publicKeyMemoryBytes() const;  ///< at the engine
   /// Of all groups and levels, without the key.
   std::uint64_t bytesToEngine() const;
   std::uint64_t bytesToClient() const;
+  /// Statistical distance of the client's view, answers and later openings, from one that depends
+  /// on nothing but its own shares: a bound for all values together.
+  double distance() const;
   /// What one group holds beside the shares while it is worked on, about.
   std::size_t workBytes() const;
 
-  /// λ1: signed, uniform in ±2^(f+43). The engine's openingMask is its negative.
+  /// λ1: signed, uniform in ±2^62. The engine's openingMask is its negative.
   /// Errors: Internal if the system has no randomness.
   Result<SecureVector<std::uint64_t>> drawLambda(std::size_t count) const;
 

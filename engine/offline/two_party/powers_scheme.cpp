@@ -21,8 +21,8 @@ namespace {
 
 constexpr std::uint32_t kMinLimbBits = 26;  // primes 1 mod 2n are dense enough from here on
 constexpr std::uint32_t kMaxPrecisionBits = 18;
-constexpr std::uint32_t kLambdaMargin = 44;  // λ1 has f + 44 bits, sign included
-constexpr double kProductTolerance = 0.09;   // bits by which a product of primes may fall short
+constexpr std::uint32_t kRangeBits = 4;     // |z| < 2^(f + 4)
+constexpr double kProductTolerance = 0.09;  // bits by which a product of primes may fall short
 constexpr std::size_t kBlock = 512;
 constexpr std::size_t kMaxRows = 40;
 
@@ -95,7 +95,8 @@ std::optional<Sizes> makeSizes(const PowersShape& shape, std::uint32_t logSlots,
   sizes.ringBits = std::min<std::uint32_t>(
       128, (shape.degree - 1) * shape.precisionBits + shape.polynomialBits + 64);
   sizes.clientBits = 64 - shape.truncation;
-  sizes.lambdaBits = shape.precisionBits + kLambdaMargin;
+  sizes.lambdaBits = shape.truncation < 2 ? 62 : 63;  // λ stays below 2^63
+  sizes.openingBits = sizes.lambdaBits - (shape.precisionBits + kRangeBits);
   sizes.answerBits1 = 4 + (logSlots + 1) / 2;
   sizes.split = split;
 
@@ -414,6 +415,23 @@ std::size_t PowersPlan::publicKeyBytes() const {
   std::uint64_t bits = 0;
   for (const PartSizes& part : m_scheme->parts) bits += part.bits();
   return sizeof(Seed::bytes) + bytesFor(bits << m_scheme->logSlots);
+}
+std::size_t PowersPlan::publicKeyMemoryBytes() const {
+  std::size_t residues = 0;
+  for (const PartTables& part : m_scheme->tables) residues += 2 * part.all.count() * slots();
+  return residues * sizeof(std::uint64_t);
+}
+double PowersPlan::distance() const {
+  const Scheme& scheme = *m_scheme;
+  double opened = std::exp2(-static_cast<double>(scheme.openingBits));
+  double answered = 0;
+  for (std::uint32_t k = 2; k <= scheme.degree; ++k) {
+    answered += std::exp2(-static_cast<double>(kHidingBits));
+    for (const PartSizes& part : scheme.parts) {
+      if (part.answerT[k] != 0) answered += std::exp2(-static_cast<double>(kHidingBits + 1));
+    }
+  }
+  return static_cast<double>(m_count) * opened + static_cast<double>(groups() * slots()) * answered;
 }
 std::uint64_t PowersPlan::bytesToEngine() const {
   std::uint64_t bytes = 0;

@@ -110,6 +110,8 @@ class TestCli : public QObject {
                                               "setup_bytes_sent",
                                               "setup_bytes_received",
                                               "setup_ms",
+                                              "trust",
+                                              "sets_ready",
                                               "peak_memory_bytes"};
       QVERIFY(keys == expected);
       const QString file = m_images[static_cast<qsizetype>(i)];
@@ -165,7 +167,7 @@ class TestCli : public QObject {
         "pillarbox-cli", QStringList{"classify"} + connection() +
                              QStringList{file.fileName(), m_images[0], m_rig.path("none.png")});
     QCOMPARE(ran.exitCode, 1);
-    QCOMPARE(ran.output.split('\n', Qt::SkipEmptyParts).size(), 1);
+    QCOMPARE(ran.output.count("rounds, "), 2);  // of one image, online and offline
     QVERIFY(ran.errors.contains("notes.png"));
     QVERIFY(ran.errors.contains("none.png"));
   }
@@ -267,6 +269,8 @@ class TestCli : public QObject {
                                             "setup_bytes_sent",
                                             "setup_bytes_received",
                                             "setup_ms",
+                                            "trust",
+                                            "sets_ready",
                                             "peak_memory_bytes"};
     QVERIFY(keys == expected);
     QCOMPARE(object["images"].get<int>(), 4);
@@ -331,6 +335,8 @@ class TestCli : public QObject {
       const double offline = object["offline_bytes_sent"].get<double>() +
                              object["offline_bytes_received"].get<double>();
       QVERIFY(offline < 80e6);
+      QVERIFY(object["offline_memory_bound_bytes"].get<double>() < 1e9);
+      QVERIFY(object["offline_memory_bound_engine_bytes"].get<double>() < 1e9);
     }
   }
 };

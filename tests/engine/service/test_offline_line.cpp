@@ -286,7 +286,9 @@ class TestOfflineLine : public QObject {
     const auto attached = good.attach(session.welcome.token(), hash);
     QVERIFY(attached.ok() && !attached->offline_attached().has_keys());
     QVERIFY(good.keys()->has_keys_ready());
-    QVERIFY(good.wholeSet(1).ok());
+    QVERIFY(good.wholeSet(2).ok());
+    // And they come once.
+    QFAILED_WITH(good.keys(), ErrorCode::Protocol);
   }
 
   void indicesAreUsedOnce() {
@@ -390,6 +392,24 @@ class TestOfflineLine : public QObject {
       if (!again) QTest::qWait(20);
     }
     QVERIFY(again);
+  }
+
+  /// New weights under an old public description, as an administrator may activate them.
+  void newWeightsGetAPartyOfTheirOwn() {
+    models::LoadedModel loaded = makeTinyModel("conv_padded");
+    for (auto& tensor : loaded.weights.weights) {
+      for (auto& weight : tensor) weight = -weight;
+    }
+    const auto other = std::make_shared<const inference::EngineModel>(std::move(loaded.model),
+                                                                      std::move(loaded.weights));
+    QVERIFY(other->hash() == testModel()->hash());
+    TwoPartySource source(fakeEngineParty);
+    const auto before = source.party(testModel()).value();
+    QVERIFY(source.party(testModel()).value() == before);
+    source.serve({other});
+    QVERIFY(source.party(other).value() != before);
+    // A session that is still there keeps its model.
+    QVERIFY(source.party(testModel()).value() != source.party(other).value());
   }
 
   void nothingOutlivesTheSession() {
