@@ -28,6 +28,7 @@ double largestValue(const Polynomial& polynomial, double bound) {
 FailureBound truncationFailureBound(const PublicModel& model, double zBound) {
   FailureBound bound;
   const int f = static_cast<int>(model.precisionBits);
+  bound.opening = static_cast<double>(model.input.size()) * std::ldexp(kPixelBound, f - 55);
   for (const Stage& stage : model.stages) {
     const auto elements = static_cast<double>(stage.output.size());
     const int truncation = static_cast<int>(stage.truncation);
@@ -40,9 +41,10 @@ FailureBound truncationFailureBound(const PublicModel& model, double zBound) {
     const int polynomialBits =
         static_cast<int>(polynomial.degree()) * f + static_cast<int>(polynomial.fractionBits);
     bound.linear += elements * std::ldexp(zBound, f + truncation - 64);
-    bound.opening += elements * std::ldexp(zBound, f - 63);
-    bound.polynomial +=
-        elements * std::ldexp(largestValue(polynomial, zBound), polynomialBits - 128);
+    // The opening, and the activation's own value on its way to the engine.
+    const double largest = largestValue(polynomial, zBound);
+    bound.opening += elements * std::ldexp(zBound + largest, f - 55);
+    bound.polynomial += elements * std::ldexp(largest, polynomialBits - 128);
   }
   return bound;
 }

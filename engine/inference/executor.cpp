@@ -8,6 +8,7 @@
 #include "engine/core/chunks.h"
 #include "engine/kernels/elementwise.h"
 #include "engine/ring/fixed_point.h"
+#include "engine/ring/narrow.h"
 
 namespace pillarbox::inference {
 
@@ -29,8 +30,25 @@ std::uint64_t chunks(std::uint64_t words) {
   return (words + kChunkWords - 1) / kChunkWords;
 }
 
-std::uint64_t wireBytes(std::uint64_t words) {
-  return 8 * words + chunks(words) * net::kFrameHeaderBytes;
+std::uint64_t wireBytes(std::uint64_t values, std::uint64_t bytesEach) {
+  return bytesEach * values + chunks(values) * net::kFrameHeaderBytes;
+}
+
+using Packet = SecureVector<std::byte>;
+
+/// A chunk of narrow values: sent from `words`, modulo 2^56.
+Status sendNarrow(net::Channel& channel, std::span<const std::uint64_t> words, Packet& packet) {
+  packet.resize(ring::kNarrowBytes * words.size());
+  ring::pack(words, packet);
+  return channel.send(net::FrameKind::Bytes, packet);
+}
+
+/// Received into `words`, as signed representatives.
+Status receiveNarrow(net::Channel& channel, std::span<std::uint64_t> words, Packet& packet) {
+  packet.resize(ring::kNarrowBytes * words.size());
+  PILLARBOX_TRY(channel.receiveBytes(packet));
+  ring::unpack(packet, words);
+  return {};
 }
 
 template <typename Step>
@@ -112,15 +130,15 @@ Status checkSet(const PublicModel& model, const offline::EngineSet& set) {
 OnlineCost onlineCost(const PublicModel& model) {
   OnlineCost cost;
   cost.rounds = static_cast<std::uint32_t>(model.stages.size());
-  cost.bytesToEngine = wireBytes(model.input.size());
+  cost.bytesToEngine = wireBytes(model.input.size(), ring::kNarrowBytes);
   for (const Stage& stage : model.stages) {
     cost.multiplyAdds += kernels::multiplyAdds(stage);
     const std::uint64_t n = stage.output.size();
     if (stage.activation) {
-      cost.bytesToClient += wireBytes(HoneyBadger::cost(n).bytesToClient / 8);  // the opening
-      cost.bytesToEngine += wireBytes(n);                                       // y0 - r
+      cost.bytesToClient += wireBytes(n, ring::kNarrowBytes);  // the opening
+      cost.bytesToEngine += wireBytes(n, ring::kNarrowBytes);  // y0 - r
     } else {
-      cost.bytesToClient += wireBytes(n);
+      cost.bytesToClient += wireBytes(n, 8);
     }
   }
   return cost;
@@ -150,6 +168,8 @@ Result<ClientOutcome> runClient(net::Channel& channel, const PublicModel& model,
   std::size_t largest = image.size();
   for (const Stage& stage : model.stages) largest = std::max(largest, stage.output.size());
   Words buffer(largest);
+  Packet packet;
+  packet.reserve(ring::kNarrowBytes * kChunkWords);
 
   for (std::size_t i = 0; i < image.size(); ++i) {
     if (!(std::abs(image[i]) < kPixelLimit)) {
@@ -159,7 +179,8 @@ Result<ClientOutcome> runClient(net::Channel& channel, const PublicModel& model,
   }
   auto roundStart = Clock::now();
   PILLARBOX_TRY(chunked(image.size(), [&](std::size_t first, std::size_t count) {
-    return channel.sendWords(std::span<const std::uint64_t>(buffer).subspan(first, count));
+    return sendNarrow(channel, std::span<const std::uint64_t>(buffer).subspan(first, count),
+                      packet);
   }));
 
   ClientOutcome outcome;
@@ -174,12 +195,19 @@ Result<ClientOutcome> runClient(net::Channel& channel, const PublicModel& model,
       const offline::ClientStage& correlations = set.stages[s];
       PILLARBOX_TRY(chunked(n, [&](std::size_t first, std::size_t count) -> Status {
         const std::span<std::uint64_t> piece = words.subspan(first, count);
-        PILLARBOX_TRY(channel.receiveWords(piece));
+        PILLARBOX_TRY(receiveNarrow(channel, piece, packet));
         roundSeconds = secondsSince(roundStart);
         if (first == 0) nextRoundStart = Clock::now();
+        if (set.integerMasks) {
+          // δ + λ0 = z - λ1 is narrow, but for λ1 within |z| of an end; δ has a bit more.
+          for (std::size_t i = 0; i < count; ++i) {
+            const auto own = static_cast<std::uint64_t>(correlations.powers[0][first + i]);
+            piece[i] = ring::narrow(piece[i] + own) - own;
+          }
+        }
         polynomial.evaluateClient(piece, Powers(correlations.powers, first), piece);
         for (std::size_t i = 0; i < count; ++i) piece[i] -= correlations.mask[first + i];
-        return channel.sendWords(piece);
+        return sendNarrow(channel, piece, packet);
       }));
     } else {
       PILLARBOX_TRY(chunked(n, [&](std::size_t first, std::size_t count) {
@@ -287,9 +315,11 @@ class EngineRun {
                  out);
     return chunked(masked.size(), [&](std::size_t first, std::size_t count) -> Status {
       const std::span<std::uint64_t> piece = masked.subspan(first, count);
-      PILLARBOX_TRY(m_channel.receiveWords(piece));
+      PILLARBOX_TRY(receiveNarrow(m_channel, piece, m_memory.packet));
       if (!ownShare.empty()) {
-        for (std::size_t i = 0; i < count; ++i) piece[i] += ownShare[first + i];
+        for (std::size_t i = 0; i < count; ++i) {
+          piece[i] = ring::narrow(piece[i] + ownShare[first + i]);
+        }
       }
       stream.arrived(first + count);
       return {};
@@ -313,12 +343,14 @@ class EngineRun {
                              piece(std::span<const std::uint64_t>(correlations.outputMask)),
                              bias.subspan(done / run, count / run), stage.truncation,
                              piece(std::span<const std::uint64_t>(correlations.openingMask)));
+        if (stage.activation && !m_set.integerMasks) ring::narrow(piece(share));
         done = end;
       }
       while (sent < done && (done == n || done - sent >= kChunkWords)) {
         const std::size_t count = std::min(kChunkWords, n - sent);
-        PILLARBOX_TRY(
-            m_channel.sendWords(std::span<const std::uint64_t>(share).subspan(sent, count)));
+        const std::span<const std::uint64_t> chunk = share.subspan(sent, count);
+        PILLARBOX_TRY(stage.activation ? sendNarrow(m_channel, chunk, m_memory.packet)
+                                       : m_channel.sendWords(chunk));
         sent += count;
       }
     }

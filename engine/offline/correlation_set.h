@@ -5,6 +5,10 @@
 // holds r of the stage's inputs, therefore z0 = L(r) − s, and its shares of λ^k; the engine holds
 // s, what turns its z1 into the opening, and its shares of λ^k.
 //
+// What travels online travels modulo 2^56 (engine/ring/narrow.h): r is a signed number of 56 bits,
+// and so is λ, or else, where the two parties make it themselves, it is λ0 + λ1 over the integers
+// with λ1 of 56 bits.
+//
 // A set is used for one inference and destroyed at first use, on both sides, whatever becomes of
 // that inference: the types are move-only, the executors take them by value, and their memory is
 // overwritten on release. Reusing a mask on two inputs would reveal the inputs' difference.
@@ -31,13 +35,16 @@ const char* toString(Mode mode);  ///< "two-party", "dealer", "first-party"
 
 /// What the client needs for one stage. Sizes: n = stage.output.size(), d = polynomial degree.
 struct ClientStage {
-  SecureVector<std::uint64_t> mask;        ///< r of this stage's output activation, n words
+  SecureVector<std::uint64_t> mask;        ///< r of this stage's output activation, n words, narrow
   std::vector<SecureVector<U128>> powers;  ///< [k-1]: share of λ^k mod 2^128, n each, k = 1..d
 };
 
 struct ClientSet {
-  std::uint64_t index = 0;                 ///< number of the set inside its session
-  SecureVector<std::uint64_t> inputMask;   ///< r of the image
+  std::uint64_t index = 0;  ///< number of the set inside its session
+  /// λ = λ0 + λ1 over the integers, with λ0 the client's truncated share and powers[0]. Otherwise λ
+  /// is the signed representative of λ0 + λ1 mod 2^56.
+  bool integerMasks = false;
+  SecureVector<std::uint64_t> inputMask;   ///< r of the image, narrow
   std::vector<ClientStage> stages;         ///< all but the last stage
   SecureVector<std::uint64_t> logitShare;  ///< truncated z0 of the last stage
 
@@ -56,6 +63,7 @@ struct EngineStage {
 
 struct EngineSet {
   std::uint64_t index = 0;
+  bool integerMasks = false;        ///< as the client's
   std::vector<EngineStage> stages;  ///< all stages; the last has outputMask only
 
   EngineSet() = default;

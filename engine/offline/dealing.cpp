@@ -5,6 +5,7 @@
 #include "engine/core/chunks.h"
 #include "engine/kernels/stage.h"
 #include "engine/ring/fixed_point.h"
+#include "engine/ring/narrow.h"
 
 namespace pillarbox::offline {
 
@@ -62,7 +63,7 @@ Status receiveChunked(std::span<std::uint64_t> words, const WordSource& source) 
   });
 }
 
-/// The client's masks: [0] of the image, [k] of stage k-1's activation.
+/// The client's masks, narrow: [0] of the image, [k] of stage k-1's activation.
 std::vector<Words> activationMasks(const PublicModel& model, const Seed& clientSeed) {
   std::vector<Words> masks;
   masks.push_back(expandWords(clientSeed, Purpose::ActivationMask, 0, model.input.size()));
@@ -70,6 +71,7 @@ std::vector<Words> activationMasks(const PublicModel& model, const Seed& clientS
     masks.push_back(
         expandWords(clientSeed, Purpose::ActivationMask, s + 1, model.stages[s].output.size()));
   }
+  for (Words& mask : masks) ring::narrow(mask);
   return masks;
 }
 
@@ -180,10 +182,10 @@ Status dealSet(const PublicModel& model, const WideWeights& weightMask, const Se
     PILLARBOX_TRY(sendChunked(correction, toClient));
     if (!stage.activation) continue;
 
-    // λ is the signed representative of λ0 + λ1 mod 2^64; its powers are taken mod 2^128.
+    // λ is the signed representative of λ0 + λ1 mod 2^56; its powers are taken mod 2^128.
     Words lambda = expandWords(clientSeed, Purpose::ClientLambda, s, n);
     const Words engineLambda = expandWords(engineSeed, Purpose::EngineLambda, s, n);
-    for (std::size_t i = 0; i < n; ++i) lambda[i] += engineLambda[i];
+    for (std::size_t i = 0; i < n; ++i) lambda[i] = ring::narrow(lambda[i] + engineLambda[i]);
     SecureVector<U128> power(n, 1);
     for (std::uint32_t k = 1; k <= stage.activation->degree(); ++k) {
       SecureVector<U128> share = expandPower(engineSeed, s, k, n);

@@ -4,7 +4,7 @@
 // engine's shares of λ^k; what does not follow from the seeds goes to the client as corrections:
 //
 //   u    = L_A(r) − s           n words a stage, not truncated
-//   c_k  = λ^k − share_engine   2n words (mod 2^128) for k = 1..d, λ = signed(λ0 + λ1 mod 2^64)
+//   c_k  = λ^k − share_engine   2n words (mod 2^128) for k = 1..d, λ = signed(λ0 + λ1 mod 2^56)
 //
 // A is a mask of the engine's weights, known to dealer and engine; the engine publishes E = W − A
 // to each client once, and the client computes z0 = L_E(r) + u = L_W(r) − s. Then the client

@@ -10,9 +10,9 @@
 // which is linear in the shares. The engine adds q_0(δ). Truncation by d*f + f_c - f bits brings
 // the value back to f fraction bits, in the low 64 bits.
 //
-// What each party sees: δ only, which the engine sends. The client's view of it is z behind λ: in
-// dealt modes λ1 is uniform in Z_2^64, so δ is uniform and independent of z. Nothing else moves
-// here.
+// What each party sees: δ only, which the engine sends, modulo 2^56 (engine/ring/narrow.h). The
+// client's view of it is z behind λ: λ1 is uniform modulo 2^56, so what travels is uniform and
+// independent of z. Nothing else moves here.
 //
 // Accuracy: 1 ulp above the exact value of the polynomial at z, except with probability
 // |p(z)| 2^(d*f+f_c) / 2^127 an element (the 128-bit shares wrap): below 2^-60 for degree 4, f

@@ -8,6 +8,7 @@
 #include "engine/kernels/stage.h"
 #include "engine/offline/dealing.h"
 #include "engine/ring/fixed_point.h"
+#include "engine/ring/narrow.h"
 #include "tests/support/random_words.h"
 
 using namespace pillarbox;
@@ -174,6 +175,11 @@ class TestDealing : public QObject {
     const auto weights = randomWeights(model, m_data);
     const Sets sets = deal(model, weights, firstParty, m_data.seed(), m_data.seed(), m_data.seed());
     QCOMPARE(sets.client.index, std::uint64_t{5});
+    QVERIFY(!sets.client.integerMasks && !sets.engine.integerMasks);
+    for (const std::uint64_t mask : sets.client.inputMask) QCOMPARE(mask, ring::narrow(mask));
+    for (const auto& stage : sets.client.stages) {
+      for (const std::uint64_t mask : stage.mask) QCOMPARE(mask, ring::narrow(mask));
+    }
     QCOMPARE(sets.engine.index, std::uint64_t{5});
     QCOMPARE(sets.client.stages.size() + 1, model.stages.size());
     QCOMPARE(sets.engine.stages.size(), model.stages.size());
@@ -203,10 +209,11 @@ class TestDealing : public QObject {
           return sets.client.stages[s].powers[k - 1][i] + sets.engine.stages[s].powers[k - 1][i];
         };
         const U128 lambda = shared(1);
-        // λ is a signed 64-bit integer, and the opening mask is z0' − λ.
-        QVERIFY(lambda == static_cast<U128>(static_cast<I128>(
-                              static_cast<std::int64_t>(static_cast<std::uint64_t>(lambda)))));
-        QCOMPARE(sets.engine.stages[s].openingMask[i], z0[i] - static_cast<std::uint64_t>(lambda));
+        // λ is a signed 56-bit integer, and the opening mask is z0' − λ in as many bits.
+        const auto low = static_cast<std::uint64_t>(lambda);
+        QCOMPARE(low, ring::narrow(low));
+        QVERIFY(lambda == static_cast<U128>(static_cast<I128>(static_cast<std::int64_t>(low))));
+        QCOMPARE(ring::narrow(sets.engine.stages[s].openingMask[i]), ring::narrow(z0[i] - low));
         QVERIFY(shared(2) == lambda * lambda);
         QVERIFY(shared(3) == lambda * lambda * lambda);
         QVERIFY(shared(4) == lambda * lambda * lambda * lambda);

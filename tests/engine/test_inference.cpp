@@ -10,6 +10,7 @@
 
 #include "engine/kernels/stage.h"
 #include "engine/ring/fixed_point.h"
+#include "engine/ring/narrow.h"
 #include "models/oracle.h"
 #include "tests/support/faulty_transport.h"
 #include "tests/support/model_factory.h"
@@ -161,6 +162,38 @@ std::vector<double> truncationBound(const LoadedModel& loaded, double limit) {
   return bound;
 }
 
+/// Gives dealt sets the masks of the two-party mode: λ = λ0 + λ1 over the integers, λ0 the client's
+/// truncated share, λ1 of 56 bits and now and then next to an end of its range.
+void useIntegerMasks(testing::DealtSets& sets, testing::RandomWords& data) {
+  const auto widen = [](std::uint64_t word) {
+    return static_cast<U128>(static_cast<I128>(static_cast<std::int64_t>(word)));
+  };
+  constexpr std::uint64_t kNearTheEnd = (std::uint64_t{1} << 55) - (std::uint64_t{1} << 20);
+  for (std::size_t s = 0; s < sets.client.stages.size(); ++s) {
+    auto& client = sets.client.stages[s];
+    auto& engine = sets.engine.stages[s];
+    for (std::size_t i = 0; i < client.mask.size(); ++i) {
+      // The share is known up to what lies above 56 bits, which a truncated one does not use.
+      const auto dealt = static_cast<std::uint64_t>(client.powers[0][i] + engine.powers[0][i]);
+      const std::uint64_t own = ring::narrow(engine.openingMask[i] + dealt);
+      const std::uint64_t other = i % 8 == 0   ? kNearTheEnd
+                                  : i % 8 == 1 ? 0 - kNearTheEnd
+                                               : ring::narrow(data.word());
+      engine.openingMask[i] = 0 - other;
+      const U128 lambda = widen(own) + widen(other);
+      client.powers[0][i] = widen(own);
+      engine.powers[0][i] = widen(other);
+      U128 power = lambda;
+      for (std::size_t k = 1; k < client.powers.size(); ++k) {
+        power *= lambda;
+        engine.powers[k][i] = data.wide();
+        client.powers[k][i] = power - engine.powers[k][i];
+      }
+    }
+  }
+  sets.client.integerMasks = sets.engine.integerMasks = true;
+}
+
 std::int64_t toUlps(double logit, const models::PublicModel& model) {
   return std::llround(std::ldexp(logit, static_cast<int>(model.outputBits)));
 }
@@ -169,6 +202,7 @@ std::int64_t toUlps(double logit, const models::PublicModel& model) {
 
 Q_DECLARE_METATYPE(pillarbox::testing::Fault)
 Q_DECLARE_METATYPE(pillarbox::ErrorCode)
+Q_DECLARE_METATYPE(pillarbox::offline::Mode)
 
 class TestInference : public QObject {
   Q_OBJECT
@@ -179,15 +213,19 @@ class TestInference : public QObject {
  private Q_SLOTS:
   void matchesTheOracle_data() {
     QTest::addColumn<QString>("name");
-    QTest::addColumn<bool>("firstParty");
+    QTest::addColumn<offline::Mode>("mode");
+    using offline::Mode;
     for (const std::string& name : testing::tinyModelNames()) {
-      QTest::newRow((name + ", dealer").c_str()) << QString::fromStdString(name) << false;
-      QTest::newRow((name + ", first party").c_str()) << QString::fromStdString(name) << true;
+      for (const Mode mode : {Mode::Dealer, Mode::FirstParty, Mode::TwoParty}) {
+        QTest::newRow((name + ", " + toString(mode)).c_str())
+            << QString::fromStdString(name) << mode;
+      }
     }
   }
   void matchesTheOracle() {
     QFETCH(QString, name);
-    QFETCH(bool, firstParty);
+    QFETCH(offline::Mode, mode);
+    const bool twoParty = mode == offline::Mode::TwoParty;
     const LoadedModel loaded = testing::makeTinyModel(name.toStdString(), m_data.word());
     const EngineModel model(loaded.model, loaded.weights);
     const models::FixedPointOracle oracle(loaded.model, loaded.weights, loaded.range);
@@ -195,9 +233,10 @@ class TestInference : public QObject {
     auto channels = testing::makeChannels();
     for (int repeat = 0; repeat < 3; ++repeat) {
       const auto image = testing::randomImage(loaded.model.input, m_data.word());
-      const auto mode = firstParty ? offline::Mode::FirstParty : offline::Mode::Dealer;
-      const auto outcome =
-          testing::runBoth(model, channels, testing::dealBoth(model, m_data, mode), image);
+      testing::DealtSets sets =
+          testing::dealBoth(model, m_data, twoParty ? offline::Mode::Dealer : mode);
+      if (twoParty) useIntegerMasks(sets, m_data);
+      const auto outcome = testing::runBoth(model, channels, std::move(sets), image);
       QVERIFY2(outcome.engine.ok(), outcome.engine.error().message.c_str());
       QVERIFY2(outcome.client.ok(), why(outcome.client));
       const auto expected = oracle.evaluate(image);
@@ -305,13 +344,15 @@ class TestInference : public QObject {
             inference::runClient(*channels.client, loaded.model, std::move(sets.client), image);
         if (outcome.ok()) qFatal("an inference without an engine cannot end");
       });
+      std::vector<std::byte> packed(ring::kNarrowBytes * image.size());
+      const Status received = channels.engine->receiveBytes(packed);
       std::vector<std::uint64_t> first(image.size());
-      const Status received = channels.engine->receiveWords(first);
+      ring::unpack(packed, first);
       channels.engine->cancel();
       channels.client->cancel();
       client.join();
       QVERIFY(received.ok());
-      for (const int shift : {0, 20, 60}) {
+      for (const int shift : {0, 20, 52}) {
         std::array<double, 16> counts{};
         for (const std::uint64_t word : first) ++counts[(word >> shift) & 15];
         double chiSquare = 0;
@@ -369,8 +410,8 @@ class TestInference : public QObject {
     auto channels = testing::makeChannels();
     testing::DealtSets sets = testing::dealBoth(model, m_data);
     std::thread engine([&] {
-      std::vector<std::uint64_t> first(loaded.model.input.size());
-      if (channels.engine->receiveWords(first).ok()) channels.engine.reset();
+      std::vector<std::byte> first(ring::kNarrowBytes * loaded.model.input.size());
+      if (channels.engine->receiveBytes(first).ok()) channels.engine.reset();
     });
     const auto outcome =
         inference::runClient(*channels.client, loaded.model, std::move(sets.client),

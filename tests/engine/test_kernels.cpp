@@ -12,6 +12,7 @@
 #include "engine/kernels/packed.h"
 #include "engine/kernels/stage.h"
 #include "engine/ring/fixed_point.h"
+#include "engine/ring/narrow.h"
 #include "engine/ring/reference.h"
 #include "tests/support/random_words.h"
 
@@ -100,6 +101,33 @@ class TestKernels : public QObject {
   }
 
  private Q_SLOTS:
+  // Seven bytes: what comes out is the signed representative of what went in, and nothing lies
+  // beyond the end of either memory.
+  void packsSevenBytes() {
+    for (const std::size_t count : {0, 1, 2, 7, 1000}) {
+      std::vector<std::uint64_t> words = m_data.words(count);
+      if (count > 2) words[0] = 0, words[1] = ~std::uint64_t{0}, words[2] = std::uint64_t{1} << 55;
+      std::vector<std::byte> bytes(ring::kNarrowBytes * count);
+      ring::pack(words, bytes);
+      std::vector<std::uint64_t> back(count, 1);
+      ring::unpack(bytes, back);
+      for (std::size_t i = 0; i < count; ++i) {
+        for (std::size_t b = 0; b < ring::kNarrowBytes; ++b) {
+          QCOMPARE(static_cast<std::uint64_t>(bytes[ring::kNarrowBytes * i + b]),
+                   (words[i] >> (8 * b)) & 255);
+        }
+        const std::uint64_t low = words[i] & ((std::uint64_t{1} << 56) - 1);
+        const bool negative = (low >> 55) != 0;
+        QCOMPARE(back[i], low - (negative ? std::uint64_t{1} << 56 : 0));
+        QCOMPARE(ring::narrow(words[i]), back[i]);
+      }
+    }
+    std::vector<std::uint64_t> three(3);
+    std::vector<std::byte> short3(20);
+    QVERIFY_EXCEPTION_THROWN(ring::pack(three, short3), std::logic_error);
+    QVERIFY_EXCEPTION_THROWN(ring::unpack(short3, three), std::logic_error);
+  }
+
   void encodeAndDecode() {
     QCOMPARE(ring::encode(1.0, 12), std::uint64_t{4096});
     QCOMPARE(ring::encode(-0.5, 12), static_cast<std::uint64_t>(-2048));
