@@ -17,6 +17,7 @@
 #include "engine/offline/two_party/powers.h"
 #include "engine/random/random.h"
 #include "engine/ring/fixed_point.h"
+#include "engine/ring/narrow.h"
 
 namespace pillarbox::offline::two_party {
 namespace {
@@ -364,11 +365,15 @@ class Client : public ClientParty {
     for (std::size_t s = 0; s + 1 < model.stages.size(); ++s) {
       masks.emplace_back(model.stages[s].output.size());
     }
-    for (std::size_t i = 0; i < masks.size(); ++i) random::Expander(seed, i).fill(masks[i]);
+    for (std::size_t i = 0; i < masks.size(); ++i) {
+      random::Expander(seed, i).fill(masks[i]);
+      ring::narrow(masks[i]);
+    }
 
     PILLARBOX_ASSIGN(const std::vector<Words> shares, linearPhase(channel, masks, progress));
     ClientSet set;
     set.index = index;
+    set.integerMasks = true;
     for (std::size_t s = 0; s < model.stages.size(); ++s) {
       if (!model.stages[s].activation) continue;
       set.stages.push_back(
@@ -574,6 +579,7 @@ class Engine : public EngineParty {
     Progress progress(pace, m_parts.work);
     EngineSet set;
     set.index = index;
+    set.integerMasks = true;
     PILLARBOX_TRY(linearPhase(channel, keys, set, progress));
 
     std::vector<Words> lambda(model.stages.size());

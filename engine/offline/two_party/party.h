@@ -63,10 +63,9 @@ struct SetCost {
   /// Bounds of the memory while a set is made, the finished set included.
   std::uint64_t clientMemoryBytes = 0;
   std::uint64_t engineMemoryBytes = 0;
-  /// Bits by which everything that the client receives for this set, the openings of the inference
-  /// that uses it included, hides the engine's weights statistically: minus log2 of the distance,
-  /// added up over all values. (The image is hidden from the engine by uniform masks, perfectly,
-  /// and those by the encryption.)
+  /// Bits by which everything that the client receives for this set hides the engine's weights
+  /// statistically: minus log2 of the distance, added up over all values. (Openings are hidden
+  /// perfectly, and so is the image from the engine, by masks that are hidden by the encryption.)
   double hidingBits = 0;
   std::uint64_t engineKeyMemoryBytes = 0;  ///< of EngineKeys, as long as the session's lines
 };

@@ -19,9 +19,10 @@
 // modulo the rest, so one encryption of S_a serves powers that need a t of different widths.
 //
 // Widths, in bits, each a public function of (d, f, f_c, truncation): parties derive them alone.
-//   λ1       uniform in ±2^62: the opening δ = z - λ shows z, |z| < 2^(f+4), behind λ1 with
-//            statistical distance at most 2^(f-59), 2^-47 at f = 12 (f <= 18). λ stays below 2^63
-//            (truncation by a single bit: λ1 in ±2^61)
+//   λ1       uniform in ±2^55. The opening δ = z - λ is sent modulo 2^56 (engine/ring/narrow.h) and
+//            shows nothing of z; the client knows λ0, so it finds δ itself, unless λ1 lies within
+//            |z| < 2^(f+4) of an end of its range: 2^-39 a value at f = 12, a wrong result (f <=
+//            18). The widths below have room for λ1 in ±2^62
 //   v        |v| < 1.5·2^p, p + 1 = the sum of the factors' signed widths (K for a share)
 //   m        uniform in [0, 7·2^(t-3)) with t = p + 49: hides v by |v| / 7·2^(p+46) < 2^-48; and
 //            v + m lies inside a range shorter than the modulus: exact over the integers
@@ -95,8 +96,8 @@ struct PowersShape {
 /// and cheap to copy.
 class PowersPlan {
  public:
-  /// The plan with the fewest bytes. Errors: Unsupported if f is above 18 (λ1 could not hide z by
-  /// 40 bits); InvalidArgument for a degree outside 1 to 8 or a truncation above 48.
+  /// The plan with the fewest bytes. Errors: Unsupported if f is above 18 (too many results would
+  /// be wrong); InvalidArgument for a degree outside 1 to 8 or a truncation above 48.
   static Result<PowersPlan> create(const PowersShape& shape, std::uint64_t count);
   /// The same with a given number of slots: 8192, 16384 or 32768.
   static Result<PowersPlan> create(const PowersShape& shape, std::uint64_t count,
@@ -118,13 +119,13 @@ class PowersPlan {
   /// Of all groups and levels, without the key.
   std::uint64_t bytesToEngine() const;
   std::uint64_t bytesToClient() const;
-  /// Statistical distance of the client's view, answers and later openings, from one that depends
-  /// on nothing but its own shares: a bound for all values together.
+  /// Statistical distance of the client's view of the answers from one that depends on nothing but
+  /// its own shares: a bound for all values together.
   double distance() const;
   /// What one group holds beside the shares while it is worked on, about.
   std::size_t workBytes() const;
 
-  /// λ1: signed, uniform in ±2^62. The engine's openingMask is its negative.
+  /// λ1: signed, uniform in ±2^55. The engine's openingMask is its negative.
   /// Errors: Internal if the system has no randomness.
   Result<SecureVector<std::uint64_t>> drawLambda(std::size_t count) const;
 

@@ -6,6 +6,7 @@
 
 #include "engine/he/parameters.h"
 #include "engine/random/random.h"
+#include "engine/ring/narrow.h"
 
 namespace pillarbox::offline::two_party {
 
@@ -21,7 +22,6 @@ namespace {
 
 constexpr std::uint32_t kMinLimbBits = 26;  // primes 1 mod 2n are dense enough from here on
 constexpr std::uint32_t kMaxPrecisionBits = 18;
-constexpr std::uint32_t kRangeBits = 4;     // |z| < 2^(f + 4)
 constexpr double kProductTolerance = 0.09;  // bits by which a product of primes may fall short
 constexpr std::size_t kBlock = 512;
 constexpr std::size_t kMaxRows = 40;
@@ -96,7 +96,6 @@ std::optional<Sizes> makeSizes(const PowersShape& shape, std::uint32_t logSlots,
       128, (shape.degree - 1) * shape.precisionBits + shape.polynomialBits + 64);
   sizes.clientBits = 64 - shape.truncation;
   sizes.lambdaBits = shape.truncation < 2 ? 62 : 63;  // λ stays below 2^63
-  sizes.openingBits = sizes.lambdaBits - (shape.precisionBits + kRangeBits);
   sizes.answerBits1 = 4 + (logSlots + 1) / 2;
   sizes.split = split;
 
@@ -355,10 +354,11 @@ Result<PowersPlan> PowersPlan::create(const PowersShape& shape, std::uint64_t co
                       " with truncation by " + std::to_string(shape.truncation) + " bits");
   }
   if (shape.precisionBits > kMaxPrecisionBits) {
-    return refuse(ErrorCode::Unsupported,
-                  std::to_string(shape.precisionBits) +
-                      " fraction bits leave no room to hide a value by 40 bits; at most 18 can be "
-                      "used without a dealer");
+    return refuse(
+        ErrorCode::Unsupported,
+        std::to_string(shape.precisionBits) +
+            " fraction bits leave too little room for values in 56 bits; at most 18 can be "
+            "used without a dealer");
   }
   std::optional<Sizes> best;
   for (std::uint32_t logSlots = 13; logSlots <= 15; ++logSlots) {
@@ -423,7 +423,6 @@ std::size_t PowersPlan::publicKeyMemoryBytes() const {
 }
 double PowersPlan::distance() const {
   const Scheme& scheme = *m_scheme;
-  double opened = std::exp2(-static_cast<double>(scheme.openingBits));
   double answered = 0;
   for (std::uint32_t k = 2; k <= scheme.degree; ++k) {
     answered += std::exp2(-static_cast<double>(kHidingBits));
@@ -431,7 +430,7 @@ double PowersPlan::distance() const {
       if (part.answerT[k] != 0) answered += std::exp2(-static_cast<double>(kHidingBits + 1));
     }
   }
-  return static_cast<double>(m_count) * opened + static_cast<double>(groups() * slots()) * answered;
+  return static_cast<double>(groups() * slots()) * answered;
 }
 std::uint64_t PowersPlan::bytesToEngine() const {
   std::uint64_t bytes = 0;
@@ -453,10 +452,7 @@ Result<SecureVector<std::uint64_t>> PowersPlan::drawLambda(std::size_t count) co
   PILLARBOX_ASSIGN(const Seed seed, random::freshSeed());
   SecureVector<std::uint64_t> lambda(count);
   Expander(seed, 0).fill(std::span<std::uint64_t>(lambda));
-  const std::uint32_t shift = 64 - m_scheme->lambdaBits;
-  for (std::uint64_t& value : lambda) {
-    value = static_cast<std::uint64_t>(static_cast<std::int64_t>(value) >> shift);
-  }
+  ring::narrow(lambda);
   return lambda;
 }
 

@@ -43,7 +43,6 @@ std::uint32_t sum(std::span<const std::uint32_t> values, std::size_t count);
 struct Sizes {
   std::uint32_t logSlots = 0, degree = 0, ringBits = 0, clientBits = 0, lambdaBits = 0;
   std::uint32_t levels = 0, answerBits1 = 0;
-  std::uint32_t openingBits = 0;  ///< by which λ1 hides z
   ByPower<Split> split{};
   ByPower<std::uint32_t> level{};      // λ^k is finished by round trip level[k] - 1; level[1] = 0
   ByPower<std::uint32_t> sentLevel{};  // S_k is encrypted in round trip sentLevel[k] - 1; 0: never

@@ -175,7 +175,7 @@ class TestHePowers : public QObject {
       low = std::min(low, signedWord(value));
       high = std::max(high, signedWord(value));
     }
-    const I128 bound = I128{1} << 62;
+    const I128 bound = I128{1} << 55;
     QVERIFY(low >= -bound && low < -bound / 100 * 99 && high < bound && high > bound / 100 * 99);
   }
 
