@@ -80,7 +80,7 @@ class TestMeasurements : public QObject {
     QVERIFY((*result)["largest_error"].get<double>() < 0.02);
     QVERIFY(!result->contains("warning"));
     const double wire = (*result)["floor"]["wire"];
-    QVERIFY(wire >= 8 * 0.004 + batch * 173056 * 8 * 8e-9);
+    QVERIFY(wire >= 8 * 0.004 + batch * 173056 * 7 * 8e-9);
     QVERIFY((*result)["seconds"]["least"].get<double>() >= wire);
     QVERIFY((*result)["ratio_to_wire"].get<double>() >= 1);
     const offline::OfflineCost offline = offline::offlineCost(loaded->model);
