@@ -15,6 +15,7 @@
 #include "engine/bench/inference.h"
 #include "engine/bench/kernels.h"
 #include "engine/bench/networks.h"
+#include "engine/bench/offline.h"
 #include "engine/bench/relay.h"
 #include "models/onnx_reader.h"
 #include "net/message_io.h"
@@ -30,6 +31,7 @@ constexpr const char* kFooter =
     "  pillarbox-bench activation --plot activation.svg\n"
     "  pillarbox-bench inference --network resnet18 --link wan --plot resnet18.svg\n"
     "  pillarbox-bench inference --model models/zoo/cifar10-pillar.onnx --link 20ms,50Mbit\n"
+    "  pillarbox-bench offline --model models/zoo/cifar10-pillar.onnx --check\n"
     "\n"
     "Links: lan (0.25 ms, 1 Gbit/s), wan (100 ms, 100 Mbit/s), none, or a round trip and a rate\n"
     "such as 100ms,100Mbit. A relay in this process delays and shapes both directions between "
@@ -186,6 +188,39 @@ struct InferenceCommand {
   Output output;
 };
 
+struct OfflineCommand {
+  explicit OfflineCommand(CLI::App& app)
+      : command(app.add_subcommand("offline",
+                                   "Correlation sets made by the two parties, without a dealer")) {
+    models.addTo(command);
+    command->add_option("--link", link, "lan, wan, none, or such as 100ms,100Mbit")
+        ->capture_default_str();
+    command->add_option("--repeat", options.repeat, "Sets, one after the other")
+        ->check(CLI::Range(1, 1000))
+        ->capture_default_str();
+    command->add_option("--threads", options.threads, "Of each party")
+        ->check(CLI::Range(1, 256))
+        ->capture_default_str();
+    command->add_flag("--check", options.check,
+                      "Run an inference on the last set and compare its logits");
+    output.addTo(command);
+  }
+  void run() {
+    options.link = orThrow(bench::parseLink(link));
+    json results = json::array();
+    models.each([&](const models::LoadedModel& loaded) {
+      results.push_back(orThrow(bench::measureOffline(loaded, options)));
+    });
+    output.write(results, bench::offlineTable, bench::offlinePlot);
+  }
+
+  CLI::App* command;
+  Models models;
+  bench::OfflineOptions options;
+  std::string link = "none";
+  Output output;
+};
+
 }  // namespace
 
 int main(int argc, char** argv) try {
@@ -199,10 +234,12 @@ int main(int argc, char** argv) try {
   KernelsCommand kernelsCommand(app);
   ActivationCommand activationCommand(app);
   InferenceCommand inferenceCommand(app);
+  OfflineCommand offlineCommand(app);
   CLI11_PARSE(app, argc, argv);
   if (kernelsCommand.command->parsed()) kernelsCommand.run();
   if (activationCommand.command->parsed()) activationCommand.run();
   if (inferenceCommand.command->parsed()) inferenceCommand.run();
+  if (offlineCommand.command->parsed()) offlineCommand.run();
   return 0;
 } catch (const std::exception& error) {
   std::fprintf(stderr, "pillarbox-bench: %s\n", error.what());

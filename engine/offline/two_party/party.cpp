@@ -277,6 +277,8 @@ Result<std::shared_ptr<const SetPlan>> SetPlan::create(
     }
     distance += kReplyDistance * static_cast<double>(plan.op().out.size());
   }
+  cost.linearBytesToEngine = cost.bytesToEngine;
+  cost.linearBytesToClient = cost.bytesToClient;
   parts->galois = galoisExponents(plans);
   parts->schedule = scheduleOf(parts->units);
   cost.rounds = roundsOf(parts->schedule);

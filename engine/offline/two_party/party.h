@@ -59,6 +59,7 @@ struct SetCost {
   std::uint64_t keyBytes = 0;  ///< client -> engine, once a session
   std::uint64_t bytesToEngine = 0;
   std::uint64_t bytesToClient = 0;
+  std::uint64_t linearBytesToEngine = 0, linearBytesToClient = 0;  ///< of these; powers: the rest
   std::uint32_t rounds = 0;
   /// Bounds of the memory while a set is made, the finished set included.
   std::uint64_t clientMemoryBytes = 0;

@@ -9,8 +9,11 @@
 
 #include "engine/bench/inference.h"
 #include "engine/bench/networks.h"
+#include "engine/bench/offline.h"
 #include "engine/bench/party.h"
 #include "engine/core/chart.h"
+#include "engine/offline/two_party/party.h"
+#include "tests/support/model_factory.h"
 
 using namespace pillarbox;
 
@@ -92,6 +95,35 @@ class TestMeasurements : public QObject {
     const auto results = nlohmann::json::array({*result});
     QVERIFY(QString::fromStdString(bench::inferenceTable(results)).contains("minionn"));
     QCOMPARE(elementsOf(bench::inferencePlot(results)).value("svg"), 1);
+  }
+
+  void setsWithoutADealer() {
+    const auto loaded = testing::makeTinyModel("projection_shortcut");
+    bench::OfflineOptions options;
+    options.link = {4, 1000};
+    options.repeat = 2;
+    options.threads = 2;
+    options.check = true;
+    const auto result = bench::measureOffline(loaded, options);
+    QVERIFY2(result.ok(), result.ok() ? "" : result.error().message.c_str());
+    const auto description = std::make_shared<const models::PublicModel>(loaded.model);
+    const auto cost = offline::two_party::SetPlan::create(description).value()->cost();
+    QCOMPARE((*result)["rounds"].get<std::uint32_t>(), cost.rounds);
+    QCOMPARE((*result)["keys"]["bytes"].get<std::uint64_t>(), cost.keyBytes);
+    for (const char* direction : {"bytes_to_engine", "bytes_to_client"}) {
+      QCOMPARE((*result)["linear"][direction].get<std::uint64_t>() +
+                   (*result)["powers"][direction].get<std::uint64_t>(),
+               (*result)[direction].get<std::uint64_t>());
+    }
+    QCOMPARE((*result)["bytes_to_client"].get<std::uint64_t>(), cost.bytesToClient);
+    QCOMPARE((*result)["seconds"]["all"].size(), std::size_t{2});
+    QVERIFY((*result)["seconds"]["least"].get<double>() >= 0.004 * cost.rounds);
+    QVERIFY((*result)["ratio"].get<double>() >= 1);
+    QVERIFY((*result)["peak_memory_bytes"].get<std::uint64_t>() > 0);
+    QVERIFY((*result)["largest_error"].get<double>() < 0.02);
+    const auto results = nlohmann::json::array({*result});
+    QVERIFY(QString::fromStdString(bench::offlineTable(results)).contains("round trips"));
+    QCOMPARE(elementsOf(bench::offlinePlot(results)).value("svg"), 1);
   }
 
   void floorsAndSpreads() {
