@@ -46,10 +46,17 @@ struct Window {
   std::size_t batch = 0, first = 0, count = 0;
 };
 
-/// A step of the client's linear phase.
+/// A step of the client's.
 struct Step {
-  bool request = true;
-  std::size_t unit = 0;
+  enum Kind : std::uint8_t {
+    RequestUnit,
+    ReceiveUnit,
+    RequestGroup,  ///< its first level
+    FinishLevel,   ///< of a window: receives the answers, requests the next level
+  };
+  Kind kind = RequestUnit;
+  std::size_t index = 0;  ///< of the unit; of the window
+  std::size_t more = 0;   ///< the group inside the window; the level
 };
 
 std::uint64_t framed(std::uint64_t frames, std::uint64_t bytes) {
@@ -73,7 +80,7 @@ Unit unitOf(std::size_t op, const LinearPlan& plan, const Pass& pass) {
   return unit;
 }
 
-/// Requests run ahead of replies as far as the window allows.
+/// The linear phase: requests run ahead of replies as far as the window allows.
 std::vector<Step> scheduleOf(const std::vector<Unit>& units) {
   std::vector<Step> steps;
   std::uint64_t requested = 0, expected = 0;
@@ -83,26 +90,36 @@ std::vector<Step> scheduleOf(const std::vector<Unit>& units) {
                                expected + units[unit].replyBytes > kWindowBytes)) {
       requested -= units[received].requestBytes;
       expected -= units[received].replyBytes;
-      steps.push_back({false, received++});
+      steps.push_back({Step::ReceiveUnit, received++});
     }
     requested += units[unit].requestBytes;
     expected += units[unit].replyBytes;
-    steps.push_back({true, unit});
+    steps.push_back({Step::RequestUnit, unit});
   }
-  while (received < units.size()) steps.push_back({false, received++});
   return steps;
 }
 
 /// Round trips that the channel's meter will count for a schedule (see net/channel.h).
-std::uint32_t roundsOf(const std::vector<Step>& steps) {
-  std::vector<std::uint32_t> requestDepth;
+std::uint32_t roundsOf(const std::vector<Step>& steps, std::size_t windows) {
+  std::vector<std::uint32_t> unitDepth, windowDepth(windows);
   std::uint32_t client = 0, engine = 0;  // the greatest depth that each has received
   for (const Step& step : steps) {
-    if (step.request) {
-      requestDepth.push_back(client + 1);
-    } else {
-      engine = std::max(engine, requestDepth[step.unit]);
-      client = std::max(client, engine + 1);
+    switch (step.kind) {
+      case Step::RequestUnit:
+        unitDepth.push_back(client + 1);
+        break;
+      case Step::ReceiveUnit:
+        engine = std::max(engine, unitDepth[step.index]);
+        client = std::max(client, engine + 1);
+        break;
+      case Step::RequestGroup:
+        windowDepth[step.index] = client + 1;
+        break;
+      case Step::FinishLevel:
+        engine = std::max(engine, windowDepth[step.index]);
+        client = std::max(client, engine + 1);
+        windowDepth[step.index] = client + 1;
+        break;
     }
   }
   return client / 2;
@@ -227,11 +244,42 @@ struct SetPlan::Parts {
   std::shared_ptr<const LinearContext> linear;
   std::vector<WeightedOpPlan> ops;    ///< in the order of the stages and of their ops
   std::vector<Unit> units;            ///< in the order in which they are requested
-  std::vector<Step> schedule;         ///< the client's
+  std::vector<Step> schedule;         ///< the client's; the engine answers in its order
   std::vector<std::uint32_t> galois;  ///< exponents
   std::vector<PowersBatch> batches;
   std::vector<Window> windows;
   double work = 0;
+
+  /// Appends what comes after the linear requests. The groups of the first window are requested as
+  /// soon as the shares are there that they begin with, those of another before the last answers
+  /// of the one before it are awaited: so the engine never waits for the client.
+  void schedulePowers() {
+    std::size_t received = 0;
+    for (const Step& step : schedule) received += step.kind == Step::ReceiveUnit ? 1 : 0;
+    const auto receiveUntil = [&](std::uint32_t stage) {
+      while (received < units.size() && ops[units[received].op].stage <= stage) {
+        schedule.push_back({Step::ReceiveUnit, received++});
+      }
+    };
+    const auto requestGroups = [&](std::size_t window) {
+      const Window& here = windows[window];
+      for (std::size_t g = 0; g < here.count; ++g) {
+        for (const PowersPiece& piece : batches[here.batch].groups[here.first + g]) {
+          receiveUntil(piece.stage);
+        }
+        schedule.push_back({Step::RequestGroup, window, g});
+      }
+    };
+    if (!windows.empty()) requestGroups(0);
+    receiveUntil(static_cast<std::uint32_t>(model->stages.size()));
+    for (std::size_t window = 0; window < windows.size(); ++window) {
+      const std::uint32_t levels = batches[windows[window].batch].plan.levels();
+      for (std::uint32_t level = 0; level < levels; ++level) {
+        if (level + 1 == levels && window + 1 < windows.size()) requestGroups(window + 1);
+        schedule.push_back({Step::FinishLevel, window, level});
+      }
+    }
+  }
 
   std::size_t batchOf(std::uint32_t stage) const {
     for (std::size_t b = 0; b < batches.size(); ++b) {
@@ -281,7 +329,6 @@ Result<std::shared_ptr<const SetPlan>> SetPlan::create(
   cost.linearBytesToClient = cost.bytesToClient;
   parts->galois = galoisExponents(plans);
   parts->schedule = scheduleOf(parts->units);
-  cost.rounds = roundsOf(parts->schedule);
   cost.keyBytes = framed(1, he::publicKeyBytes(ring)) +
                   parts->galois.size() * framed(1, he::galoisKeyBytes(ring));
   const std::uint64_t galoisMemory =
@@ -299,15 +346,20 @@ Result<std::shared_ptr<const SetPlan>> SetPlan::create(
     cost.engineKeyMemoryBytes += plan.publicKeyMemoryBytes();
     cost.bytesToEngine += framed(groups * plan.levels(), plan.bytesToEngine());
     cost.bytesToClient += framed(groups * plan.levels(), plan.bytesToClient());
-    const std::size_t atOnce = std::clamp<std::size_t>(
-        kGroupsMemory / std::max<std::size_t>(1, plan.workBytes()), 1, groups);
+    std::uint64_t most = kGroupsMemory / std::max<std::size_t>(1, plan.workBytes());
+    for (std::uint32_t level = 0; level < plan.levels(); ++level) {
+      most = std::min({most, kWindowBytes / plan.requestBytes(level),
+                       2 * kWindowBytes / plan.answerBytes(level)});
+    }
+    const std::size_t atOnce = std::clamp<std::size_t>(most, 1, groups);
     for (std::size_t first = 0; first < groups; first += atOnce) {
       parts->windows.push_back({b, first, std::min(atOnce, groups - first)});
-      cost.rounds += plan.levels();
     }
     groupMemory = std::max(groupMemory, atOnce * plan.workBytes());
     parts->work += static_cast<double>(groups) * groupWork(plan);
   }
+  parts->schedulePowers();
+  cost.rounds = roundsOf(parts->schedule, parts->windows.size());
   cost.hidingBits = -std::log2(distance);
   const OfflineCost set = offlineCost(*model);
   const std::uint64_t work = std::max(passMemory, groupMemory);
@@ -359,63 +411,101 @@ class Client : public ClientParty {
 
   Result<ClientSet> makeSet(net::Channel& channel, std::uint64_t index,
                             const Pace& pace) const override {
-    const models::PublicModel& model = *m_parts.model;
     Progress progress(pace, m_parts.work);
     PILLARBOX_ASSIGN(const random::Seed seed, random::freshSeed());
-    std::vector<Words> masks;
-    masks.emplace_back(model.input.size());
-    for (std::size_t s = 0; s + 1 < model.stages.size(); ++s) {
-      masks.emplace_back(model.stages[s].output.size());
-    }
-    for (std::size_t i = 0; i < masks.size(); ++i) {
-      random::Expander(seed, i).fill(masks[i]);
-      ring::narrow(masks[i]);
-    }
-
-    PILLARBOX_ASSIGN(const std::vector<Words> shares, linearPhase(channel, masks, progress));
-    ClientSet set;
-    set.index = index;
-    set.integerMasks = true;
-    for (std::size_t s = 0; s < model.stages.size(); ++s) {
-      if (!model.stages[s].activation) continue;
-      set.stages.push_back(
-          {std::move(masks[s + 1]), firstPowers(model.stages[s].activation->degree(), shares[s])});
-    }
-    set.inputMask = std::move(masks[0]);
-    PILLARBOX_TRY(powersPhase(channel, shares, set, progress));
-    set.logitShare = shares.back();
-    return set;
+    Making making{*this, channel, progress};
+    return making.run(index, seed);
   }
 
  private:
   Client(std::shared_ptr<const SetPlan> plan, unsigned threads)
       : m_plan(std::move(plan)), m_parts(m_plan->parts()), m_threads(std::max(1U, threads)) {}
 
-  /// z0' by stage.
-  Result<std::vector<Words>> linearPhase(net::Channel& channel, const std::vector<Words>& masks,
-                                         Progress& progress) const {
-    const models::PublicModel& model = *m_parts.model;
-    const LinearClient linear(m_parts.linear, m_key);
-    std::vector<Words> inputs, outputs;
-    for (const Stage& stage : model.stages) {
-      Words ignored(stage.output.size());
-      kernels::applyStageAround(
-          stage, inputsOf(stage, masks),
-          [&](const LinearOp&, std::span<const std::uint64_t> in, std::span<std::uint64_t> out) {
-            inputs.emplace_back(in.begin(), in.end());
-            std::fill(out.begin(), out.end(), 0);
-          },
-          ignored);
+  /// One set in the making.
+  struct Making {
+    const Client& client;
+    net::Channel& channel;
+    Progress& progress;
+    const SetPlan::Parts& parts = client.m_parts;
+    const LinearClient linear{client.m_parts.linear, client.m_key};
+    std::vector<Words> masks;            ///< r: of the image, then by stage
+    std::vector<Words> inputs, outputs;  ///< of the ops with weights
+    std::vector<Words> shares;           ///< z0' by stage, as far as they are finished
+    struct Groups {
+      std::vector<std::unique_ptr<PowersClient>> groups;
+      std::vector<std::vector<std::byte>> requests;
+    };
+    std::vector<Groups> windows;
+    ClientSet set;
+
+    Result<ClientSet> run(std::uint64_t index, const random::Seed& seed) {
+      const models::PublicModel& model = *parts.model;
+      set.index = index;
+      set.integerMasks = true;
+      masks.emplace_back(model.input.size());
+      for (std::size_t s = 0; s + 1 < model.stages.size(); ++s) {
+        masks.emplace_back(model.stages[s].output.size());
+      }
+      for (std::size_t i = 0; i < masks.size(); ++i) {
+        random::Expander(seed, i).fill(masks[i]);
+        ring::narrow(masks[i]);
+      }
+      prepareInputs();
+      finishStages(0);
+      windows.resize(parts.windows.size());
+      const std::vector<Step>& steps = parts.schedule;
+      for (std::size_t i = 0; i < steps.size();) {
+        const Step& step = steps[i++];
+        switch (step.kind) {
+          case Step::RequestUnit:
+            PILLARBOX_TRY(requestUnit(step.index));
+            break;
+          case Step::ReceiveUnit:
+            PILLARBOX_TRY(receiveUnit(step.index));
+            break;
+          case Step::RequestGroup: {
+            std::size_t count = 1;  // of one window, with nothing to be received between them
+            while (i < steps.size() && steps[i].kind == Step::RequestGroup &&
+                   steps[i].index == step.index && count < client.m_threads) {
+              ++count, ++i;
+            }
+            PILLARBOX_TRY(requestGroups(step.index, step.more, count));
+            break;
+          }
+          case Step::FinishLevel:
+            PILLARBOX_TRY(finishLevel(step.index, step.more));
+            break;
+        }
+      }
+      if (set.stages.empty()) takeStages();
+      set.inputMask = std::move(masks[0]);
+      set.logitShare = std::move(shares.back());
+      return std::move(set);
     }
-    outputs.resize(inputs.size());
-    std::vector<Words> shares;
-    const auto finishStages = [&](std::size_t unitsDone) {
-      const std::uint32_t busy = unitsDone < m_parts.units.size()
-                                     ? m_parts.ops[m_parts.units[unitsDone].op].stage
-                                     : static_cast<std::uint32_t>(model.stages.size());
-      std::size_t op = opsBefore(shares.size());
+
+    void prepareInputs() {
+      for (const Stage& stage : parts.model->stages) {
+        Words ignored(stage.output.size());
+        kernels::applyStageAround(
+            stage, inputsOf(stage, masks),
+            [&](const LinearOp&, std::span<const std::uint64_t> in, std::span<std::uint64_t> out) {
+              inputs.emplace_back(in.begin(), in.end());
+              std::fill(out.begin(), out.end(), 0);
+            },
+            ignored);
+      }
+      outputs.resize(inputs.size());
+    }
+
+    /// The shares of all stages whose units have been received.
+    void finishStages(std::size_t unitsDone) {
+      const std::uint32_t busy = unitsDone < parts.units.size()
+                                     ? parts.ops[parts.units[unitsDone].op].stage
+                                     : static_cast<std::uint32_t>(parts.model->stages.size());
+      std::size_t op = 0;
+      while (op < parts.ops.size() && parts.ops[op].stage < shares.size()) ++op;
       while (shares.size() < busy) {
-        const Stage& stage = model.stages[shares.size()];
+        const Stage& stage = parts.model->stages[shares.size()];
         Words share(stage.output.size());
         kernels::applyStageAround(
             stage, inputsOf(stage, masks),
@@ -428,95 +518,102 @@ class Client : public ClientParty {
         ring::truncateClient(share, stage.truncation);
         shares.push_back(std::move(share));
       }
-    };
-    finishStages(0);
-    for (const Step& step : m_parts.schedule) {
-      const Unit& unit = m_parts.units[step.unit];
-      const LinearPlan& plan = m_parts.ops[unit.op].plan;
-      if (step.request) {
-        PILLARBOX_TRY(linear.request(plan, *unit.pass, inputs[unit.op],
-                                     sinkOf(channel, progress, 0), m_threads));
-        const bool last =
-            step.unit + 1 == m_parts.units.size() || m_parts.units[step.unit + 1].op != unit.op;
-        if (last) inputs[unit.op] = {};
-      } else {
-        if (outputs[unit.op].empty()) outputs[unit.op].resize(plan.op().out.size());
-        PILLARBOX_TRY(linear.receive(
-            plan, *unit.pass,
-            sourceOf(channel, progress, unit.work / static_cast<double>(unit.replies)),
-            outputs[unit.op], m_threads));
-        finishStages(step.unit + 1);
-      }
     }
-    return shares;
-  }
 
-  std::size_t opsBefore(std::size_t stage) const {
-    std::size_t count = 0;
-    while (count < m_parts.ops.size() && m_parts.ops[count].stage < stage) ++count;
-    return count;
-  }
+    Status requestUnit(std::size_t number) {
+      const Unit& unit = parts.units[number];
+      PILLARBOX_TRY(linear.request(parts.ops[unit.op].plan, *unit.pass, inputs[unit.op],
+                                   sinkOf(channel, progress, 0), client.m_threads));
+      const bool last = number + 1 == parts.units.size() || parts.units[number + 1].op != unit.op;
+      if (last) inputs[unit.op] = {};
+      return {};
+    }
 
-  Status powersPhase(net::Channel& channel, const std::vector<Words>& lambda, ClientSet& set,
-                     Progress& progress) const {
-    for (const Window& window : m_parts.windows) {
-      const PowersBatch& batch = m_parts.batches[window.batch];
+    Status receiveUnit(std::size_t number) {
+      const Unit& unit = parts.units[number];
+      const LinearPlan& plan = parts.ops[unit.op].plan;
+      if (outputs[unit.op].empty()) outputs[unit.op].resize(plan.op().out.size());
+      PILLARBOX_TRY(
+          linear.receive(plan, *unit.pass,
+                         sourceOf(channel, progress, unit.work / static_cast<double>(unit.replies)),
+                         outputs[unit.op], client.m_threads));
+      finishStages(number + 1);
+      return {};
+    }
+
+    Status sendRequests(Groups& here, std::size_t first, std::size_t count) {
+      for (std::size_t g = first; g < first + count; ++g) {
+        PILLARBOX_TRY(sendBytes(channel, std::exchange(here.requests[g], {})));
+        PILLARBOX_TRY(progress.add(0));
+      }
+      return {};
+    }
+
+    Status requestGroups(std::size_t number, std::size_t first, std::size_t count) {
+      const Window& window = parts.windows[number];
+      const PowersBatch& batch = parts.batches[window.batch];
+      Groups& here = windows[number];
+      here.groups.resize(window.count);
+      here.requests.resize(window.count);
+      PILLARBOX_TRY(inParallel(client.m_threads, count, [&](std::size_t i) -> Status {
+        const std::size_t group = window.first + first + i;
+        const Words values = gatherLambda(batch.groups[group], batch.plan.valuesIn(group), shares);
+        here.groups[first + i] =
+            std::make_unique<PowersClient>(batch.plan, *client.m_powersKeys[window.batch], values);
+        PILLARBOX_ASSIGN(here.requests[first + i], here.groups[first + i]->request());
+        return {};
+      }));
+      return sendRequests(here, first, count);
+    }
+
+    Status finishLevel(std::size_t number, std::size_t level) {
+      if (set.stages.empty()) takeStages();
+      const Window& window = parts.windows[number];
+      const PowersBatch& batch = parts.batches[window.batch];
       const PowersPlan& plan = batch.plan;
       const double work = groupWork(plan) / plan.levels();
-      std::vector<std::unique_ptr<PowersClient>> groups(window.count);
-      std::vector<std::vector<std::byte>> requests(window.count);
-      const auto sendAll = [&](std::size_t first, std::size_t count) -> Status {
-        for (std::size_t g = first; g < first + count; ++g) {
-          PILLARBOX_TRY(sendBytes(channel, std::exchange(requests[g], {})));
-          PILLARBOX_TRY(progress.add(0));
+      const bool last = level + 1 == plan.levels();
+      Groups& here = windows[number];
+      for (std::size_t first = 0; first < window.count; first += client.m_threads) {
+        const std::size_t count = std::min<std::size_t>(client.m_threads, window.count - first);
+        std::vector<std::vector<std::byte>> answers(count);
+        for (auto& answer : answers) {
+          answer.resize(plan.answerBytes(static_cast<std::uint32_t>(level)));
+          PILLARBOX_TRY(channel.receiveBytes(answer));
+          PILLARBOX_TRY(progress.add(work));
         }
-        return {};
-      };
-      for (std::size_t first = 0; first < window.count; first += m_threads) {
-        const std::size_t count = std::min<std::size_t>(m_threads, window.count - first);
-        PILLARBOX_TRY(inParallel(m_threads, count, [&](std::size_t i) -> Status {
-          const std::size_t group = window.first + first + i;
-          const Words values = gatherLambda(batch.groups[group], plan.valuesIn(group), lambda);
-          groups[first + i] =
-              std::make_unique<PowersClient>(plan, *m_powersKeys[window.batch], values);
-          PILLARBOX_ASSIGN(requests[first + i], groups[first + i]->request());
+        PILLARBOX_TRY(inParallel(client.m_threads, count, [&](std::size_t i) -> Status {
+          PILLARBOX_TRY(here.groups[first + i]->finish(answers[i]));
+          if (last) return {};
+          PILLARBOX_ASSIGN(here.requests[first + i], here.groups[first + i]->request());
           return {};
         }));
-        PILLARBOX_TRY(sendAll(first, count));
-      }
-      for (std::uint32_t level = 0; level < plan.levels(); ++level) {
-        const bool last = level + 1 == plan.levels();
-        for (std::size_t first = 0; first < window.count; first += m_threads) {
-          const std::size_t count = std::min<std::size_t>(m_threads, window.count - first);
-          std::vector<std::vector<std::byte>> answers(count);
-          for (auto& answer : answers) {
-            answer.resize(plan.answerBytes(level));
-            PILLARBOX_TRY(channel.receiveBytes(answer));
-            PILLARBOX_TRY(progress.add(work));
-          }
-          PILLARBOX_TRY(inParallel(m_threads, count, [&](std::size_t i) -> Status {
-            PILLARBOX_TRY(groups[first + i]->finish(answers[i]));
-            if (last) return {};
-            PILLARBOX_ASSIGN(requests[first + i], groups[first + i]->request());
-            return {};
-          }));
-          if (!last) {
-            PILLARBOX_TRY(sendAll(first, count));
-            continue;
-          }
-          for (std::size_t g = first; g < first + count; ++g) {
-            copyPowers(
-                batch.groups[window.first + g],
-                groups[g]->powers(), [&](std::uint32_t stage) -> auto& {
-                  return set.stages[stage].powers;
-                });
-            groups[g].reset();
-          }
+        if (!last) {
+          PILLARBOX_TRY(sendRequests(here, first, count));
+          continue;
+        }
+        for (std::size_t g = first; g < first + count; ++g) {
+          copyPowers(
+              batch.groups[window.first + g],
+              here.groups[g]->powers(), [&](std::uint32_t stage) -> auto& {
+                return set.stages[stage].powers;
+              });
+          here.groups[g].reset();
         }
       }
+      return {};
     }
-    return {};
-  }
+
+    /// Once all shares are there.
+    void takeStages() {
+      const models::PublicModel& model = *parts.model;
+      for (std::size_t s = 0; s < model.stages.size(); ++s) {
+        if (!model.stages[s].activation) continue;
+        set.stages.push_back({std::move(masks[s + 1]),
+                              firstPowers(model.stages[s].activation->degree(), shares[s])});
+      }
+    }
+  };
 
   const std::shared_ptr<const SetPlan> m_plan;
   const SetPlan::Parts& m_parts;

@@ -25,9 +25,13 @@
 // s) = L(ŷ + r) holds as it does for dealt sets, and the online phase is the same.
 //
 // Streams, not sets, are in memory: passes in flight are limited by kWindowBytes each way, groups
-// by kGroupsMemory; the rest is the set itself. Requests run ahead of replies inside those windows,
-// so that either party's computation overlaps with the other's, and a network of the size of
-// ResNet-18 takes one round trip for all its linear layers.
+// by kGroupsMemory and kWindowBytes; the rest is the set itself. Requests run ahead of replies
+// inside those windows, so that either party's computation overlaps with the other's, and a network
+// of the size of ResNet-18 takes one round trip for all its linear layers. The powers of early
+// stages are requested while the engine is still at the linear layers of late ones, a window's
+// first level while it is at the last of the window before. The order of everything is part of the
+// plan: so rounds are known beforehand. It relies on a channel that takes two windows in without
+// the other side reading (net/tls.h queues 64 MiB); the engine then always comes to read.
 //
 // What each party sees. Engine: keys and encryptions under the client's keys, nothing else.
 // Client: its replies, each simulated from its own outputs (linear.h, powers.h): shares that s',
