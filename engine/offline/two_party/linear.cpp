@@ -175,7 +175,8 @@ class PassWork {
     const std::size_t from = number * m_plan.weightsPerLeaf(m_pass);
     Tiles result;
     for (std::size_t tile = 0; tile < tiles; ++tile) {
-      he::Poly& c0 = result.emplace_back(he::Poly(m_parameters.full()), he::Poly(m_q)).c0;
+      result.push_back({he::Poly(m_parameters.full()), he::Poly(m_q)});
+      he::Poly& c0 = result.back().c0;
       std::fill(c0.limb(m_q.count()), c0.limb(0) + c0.words().size(), 0);
     }
     auto& [atOnce, transformed, part, values, a, b] = scratch;

@@ -21,9 +21,6 @@ constexpr double kRequest = 1000e3;
 constexpr double kReply = 2000e3;
 constexpr double kByte = 100;
 
-/// Merges in a row; a bound on the error that key switching adds (linear.h).
-constexpr std::uint32_t kMaxLevels = 10;
-
 /// Request ciphertexts that the engine holds at a time, 0.4 MB each at n = 8192.
 constexpr std::size_t kMaxRequestsInPass = 160;
 
@@ -221,8 +218,9 @@ std::vector<Pass> LinearPlan::passesOf(const Geometry& geometry, std::uint32_t p
     pass.outputs = m_sizes.degree / (channels * positions);
     pass.groups = ceilDivide(m_channels.size(), channels);
     pass.leaves = ceilDivide(m_outputChannels, pass.outputs);
-    pass.levels =
-        std::min<std::uint32_t>(std::bit_width(channels) - 1, std::bit_width(pass.leaves - 1));
+    pass.levels = std::min<std::uint32_t>(
+        {static_cast<std::uint32_t>(std::bit_width(channels)) - 1,
+         static_cast<std::uint32_t>(std::bit_width(pass.leaves - 1)), kMaxLevels});
     pass.blocks = ceilDivide(pass.leaves, std::uint64_t{1} << pass.levels);
     std::vector<Pass> passes;
     const std::size_t most = std::max<std::size_t>(1, kMaxRequestsInPass / pass.groups);

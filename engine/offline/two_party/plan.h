@@ -49,6 +49,9 @@
 
 namespace pillarbox::offline::two_party {
 
+/// Most merges in a row, k above: a bound on the error that key switching adds (linear.h).
+inline constexpr std::uint32_t kMaxLevels = 10;
+
 /// What a plan must know about ciphertexts.
 struct CiphertextSizes {
   std::uint32_t degree = 0;              ///< n, a power of two

@@ -102,7 +102,7 @@ std::optional<Sizes> makeSizes(const PowersShape& shape, std::uint32_t logSlots,
   // Widths over the integers.
   std::vector<std::uint32_t> widths;
   for (std::uint32_t k = 2; k <= shape.degree; ++k) {
-    const auto [a, b] = split[k];
+    const std::uint32_t a = split[k].a, b = split[k].b;
     sizes.level[k] = std::max(sizes.level[a], sizes.level[b]) + 1;
     sizes.levels = std::max(sizes.levels, sizes.level[k]);
     const auto client = [&](std::uint32_t j) {

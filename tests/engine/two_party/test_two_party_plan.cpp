@@ -167,6 +167,14 @@ class TestTwoPartyPlan : public QObject {
     }
   }
 
+  void mergesInARowAreLimited() {
+    auto sizes = sizesOf(8192);
+    sizes.requestBytes = std::uint64_t{1} << 30;  // as few requests as possible, so much to merge
+    const auto plan = LinearPlan::make(fullyConnected({4096, 1, 1}, 8192), sizes);
+    QVERIFY(plan.ok());
+    QCOMPARE(plan->cost().levels, offline::two_party::kMaxLevels);
+  }
+
   void aKernelThatDoesNotFitIsRefused() {
     const auto op = convolution({1, 20, 20}, 1, 12, 12, 1, 1, {0, 0, 0, 0});
     const auto plan = LinearPlan::make(op, sizesOf(32));
