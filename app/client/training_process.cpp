@@ -287,6 +287,9 @@ QVector<NetworkInfo> networksOf(const QVector<QJsonObject>& objects) {
     network.rounds = object[QStringLiteral("rounds")].toInt();
     network.parameters = object[QStringLiteral("parameters")].toInteger();
     network.activations = object[QStringLiteral("activations")].toInteger();
+    const QJsonObject costs = object[QStringLiteral("costs")].toObject();
+    network.nearSeconds = costs[QStringLiteral("seconds_at_0.25ms_1gbit")].toDouble(-1);
+    network.farSeconds = costs[QStringLiteral("seconds_at_100ms_100mbit")].toDouble(-1);
     if (!network.name.isEmpty()) networks << network;
   }
   return networks;

@@ -39,6 +39,7 @@ struct NetworkInfo {
   QString name, summary;
   int imageSize = 0, rounds = 0;
   qint64 parameters = 0, activations = 0;
+  double nearSeconds = -1, farSeconds = -1;  ///< predicted, of an inference; negative: not known
 };
 
 /// One line of `pillarbox-train list-presets`.

@@ -872,6 +872,11 @@ void TrainingPage::describeNetwork() {
                                .arg(static_cast<double>(network.parameters) / 1e6, 0, 'f', 2)
                                .arg(count(network.activations))
                                .arg(network.rounds));
+    if (network.farSeconds >= 0) {
+      m_networkText->setText(tr("%1 · about %2 near the engine, %3 far from it")
+                                 .arg(m_networkText->text(), formatMs(1000 * network.nearSeconds),
+                                      formatMs(1000 * network.farSeconds)));
+    }
     m_network->setToolTip(network.summary);
     return;
   }
@@ -1021,10 +1026,17 @@ void TrainingPage::exportRun(const QString& file, bool deploy) {
             m_commanding = false;
             refreshActions();
             const QJsonObject facts = objects.isEmpty() ? QJsonObject() : objects.last();
-            const QString text = tr("Exported to %1: %2 round trips an image, %3 weights.")
-                                     .arg(QDir::toNativeSeparators(file))
-                                     .arg(facts[QStringLiteral("rounds")].toInt())
-                                     .arg(count(facts[QStringLiteral("weights")].toInteger()));
+            QString text = tr("Exported to %1: %2 round trips an image, %3 weights.")
+                               .arg(QDir::toNativeSeparators(file))
+                               .arg(facts[QStringLiteral("rounds")].toInt())
+                               .arg(count(facts[QStringLiteral("weights")].toInteger()));
+            const QJsonObject report = facts[QStringLiteral("report")].toObject();
+            if (const QJsonValue fixed = report[QStringLiteral("fixed_point_accuracy")];
+                fixed.isDouble()) {
+              text += tr(" In fixed point, as the engine computes, %1 of %2 test images are right.")
+                          .arg(percent(fixed.toDouble()),
+                               count(report[QStringLiteral("fixed_point_images")].toInteger()));
+            }
             Q_EMIT logged(QStringLiteral("info"), text);
             if (deploy) {
               m_message->clear(kCommandMessage);

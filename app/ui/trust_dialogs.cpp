@@ -176,7 +176,7 @@ void CertificatesDialog::rebuild() {
     item->setText(2, shortFingerprint(pin.fingerprint));
     item->setToolTip(2, fingerprintRows(pin.fingerprint).join(QLatin1Char('\n')));
     item->setText(3, QLocale().toString(pin.since, tr("d MMM yyyy HH:mm")));
-    item->setSizeHint(0, QSize(0, m_list->fontMetrics().height() + 14));
+    item->setSizeHint(1, QSize(0, m_list->fontMetrics().height() + 14));
   }
   m_empty->setVisible(m_pins.isEmpty());
   m_forget->setEnabled(!m_list->selectedItems().isEmpty());

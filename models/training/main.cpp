@@ -34,6 +34,9 @@
 //   error       message; exit code 1 or 2 follows
 //
 // `download NAME --json` prints progress (bytes, bytes_in_all) and finished (folder).
+// `classify RUN IMAGE --json` prints classes, probabilities (none where the values are not finite),
+// lost (whether they ran away) and largest; `list-presets --json` name, summary and settings of
+// each preset.
 //
 // All but reading, data, progress, checkpoint and error are in the run's log.jsonl too, with the
 // time.

@@ -188,7 +188,7 @@ class Admin : public QObject {
     QVERIFY(network && preset && length && from);
     QTRY_COMPARE(network->count(), 3);
     QTRY_COMPARE(preset->count(), 2);
-    QVERIFY(visibleText(m_window.get()).contains("8 round trips an image"));
+    QVERIFY(visibleText(m_window.get()).contains("8 round trips an image · about 32 ms near"));
     QCOMPARE(length->currentData().toInt(), 30);
     length->setCurrentIndex(0);
     QCOMPARE(length->currentData().toInt(), 3);
@@ -314,6 +314,7 @@ class Admin : public QObject {
     QCOMPARE(m_trainer->arguments().value(0), QStringLiteral("classify"));
     page().exportRun(m_folder->filePath("one.onnx"), false);
     QTRY_VERIFY(visibleText(m_window.get()).contains("8 round trips an image, 173,290 weights"));
+    QVERIFY(visibleText(m_window.get()).contains("86.5 % of 200 test images"));
     QVERIFY(QFile::exists(m_folder->filePath("one.onnx")));
     // From the run to the engine.
     m_deploy->createKey();
