@@ -322,7 +322,8 @@ class Window : public QObject {
     QCOMPARE(page()->findChild<ScoreBars*>()->rows(), 5);
     QVERIFY2(text.contains("469 ms · 8 rounds · 1.41 MB sent · 1.38 MB received"),
              qPrintable(text));
-    QVERIFY(text.contains("1.24 s · 1.38 MB sent · 15.23 MB received"));
+    QVERIFY2(text.contains("7.24 s · 3 rounds · 31.83 MB sent · 34.80 MB received"),
+             qPrintable(text));
     auto* recent = page()->findChild<QListWidget*>();
     QCOMPARE(recent->count(), 1);
     QVERIFY(recent->item(0)->text().contains("frog"));
