@@ -380,8 +380,8 @@ QWidget* ClassifyPage::buildResult() {
   costs->addWidget(m_online, 0, 1);
   costs->addWidget(offlineCaption, 1, 0);
   costs->addWidget(m_offline, 1, 1);
-  m_sessionCost->setAccessibleDescription(
-      tr("Keys or masked weights, once in a session; the most memory that this program has held"));
+  m_sessionCost->setAccessibleDescription(tr(
+      "Once in a session, for keys or masked weights; the most memory that this program has held"));
   costs->addWidget(sessionCaption, 2, 0);
   costs->addWidget(m_sessionCost, 2, 1);
   costs->setColumnStretch(1, 1);
@@ -751,7 +751,7 @@ void ClassifyPage::showResult(const client::ClassificationResult& result) {
       tr("%1 · %2 · %3 sent · %4 received")
           .arg(formatMs(result.offlineMs), tr("%n rounds", nullptr, result.offlineRounds),
                formatBytes(result.offlineBytesSent), formatBytes(result.offlineBytesReceived)));
-  m_sessionCost->setText(tr("%1 sent once · %2 received once · %3 of memory at most")
+  m_sessionCost->setText(tr("%1 sent · %2 received · memory %3")
                              .arg(formatBytes(result.setupBytesSent),
                                   formatBytes(result.setupBytesReceived),
                                   formatBytes(result.peakMemoryBytes)));
