@@ -18,6 +18,7 @@
 
 #include "app/client/image_loader.h"
 #include "app/client/session_controller.h"
+#include "app/ui/admin_page.h"
 #include "app/ui/classify_page.h"
 #include "app/ui/connection_manager.h"
 #include "app/ui/image_queue.h"
@@ -135,7 +136,15 @@ class RealEngine : public QObject {
     return engine;
   }
   ClassifyPage* page() { return m_window->findChild<ClassifyPage*>(); }
-  MessageBar* message() { return m_window->findChild<MessageBar*>(); }
+  /// The window's own; the admin page has others.
+  MessageBar* message() {
+    const auto* admin = m_window->findChild<AdminPage*>();
+    const auto bars = m_window->findChildren<MessageBar*>();
+    for (MessageBar* bar : bars) {
+      if (!admin->isAncestorOf(bar)) return bar;
+    }
+    return nullptr;
+  }
 
   QString write(int seed) {
     const QString path = m_folder->filePath(QStringLiteral("picture-%1.png").arg(seed));
