@@ -2,10 +2,10 @@
 
 #include <fstream>
 
+#include "app/client/engine_pin.h"
 #include "engine/core/digest.h"
 #include "engine/core/files.h"
 #include "net/message_io.h"
-#include "net/pin_store.h"
 #include "net/text.h"
 
 namespace pillarbox::client {
@@ -91,26 +91,13 @@ Status EngineAdmin::openConnection() {
     }
     return error;
   }
-  const net::PinStore pins(m_options.stateDirectory);
-  PILLARBOX_ASSIGN(const auto pin, pins.find(net::PinKind::Engine, engine.host, engine.port));
-  if (pin && m_options.trust && pin->fingerprint != *m_options.trust) {
-    return Error{ErrorCode::Untrusted,
-                 "the fingerprint given with --trust is not the one that is pinned for " +
-                     net::toString(engine) + " (" + pin->fingerprint.text() +
-                     "); remove that pin first (pillarbox-cli trust remove " +
-                     net::toString(engine) + ")"};
-  }
+  PILLARBOX_ASSIGN(const EnginePin pin,
+                   EnginePin::find(m_options.stateDirectory, engine, m_options.trust));
   net::ConnectOptions options;
   options.endpoint = engine;
   options.role = "engine's administration";
   options.identity = std::move(identity).value();
-  if (pin) {
-    options.pin.expected = pin->fingerprint;
-  } else if (m_options.trust) {
-    options.pin.expected = m_options.trust;
-  } else {
-    options.pin.ask = m_options.ask;
-  }
+  options.pin = pin.policy(m_options.ask);
   net::TlsConnector* connector = nullptr;
   {
     const std::lock_guard lock(m_mutex);
@@ -120,23 +107,13 @@ Status EngineAdmin::openConnection() {
   }
   auto transport = connector->connect();
   if (!transport.ok()) {
-    Error error = std::move(transport).error();
     const auto presented = connector->presented();
-    if (error.code == ErrorCode::Untrusted && pin && presented) {
-      error.message = "the engine at " + net::toString(engine) +
-                      " shows another certificate than before: pinned " + pin->fingerprint.text() +
-                      ", now " + presented->text() +
-                      "; if the change is known to be right, remove the old pin (pillarbox-cli "
-                      "trust remove " +
-                      net::toString(engine) + ", or the app's Engines, All certificates)";
-    }
-    return error;
+    if (pin.changed(transport.error(), presented)) return pin.changedError(*presented);
+    return std::move(transport).error();
   }
   const auto fingerprint = (*transport)->peerFingerprint();
   if (!fingerprint) return Error{ErrorCode::Untrusted, "the engine showed no certificate"};
-  if (!pin) {
-    PILLARBOX_TRY(pins.add(net::PinKind::Engine, engine.host, engine.port, *fingerprint));
-  }
+  PILLARBOX_TRY(pin.keep(*fingerprint));
   const std::lock_guard lock(m_mutex);
   m_connector.reset();
   if (m_cancelled) return ended();

@@ -5,6 +5,7 @@
 #include <exception>
 #include <utility>
 
+#include "app/client/engine_pin.h"
 #include "engine/core/process_memory.h"
 #include "net/message_io.h"
 #include "net/text.h"
@@ -98,26 +99,13 @@ void EngineSession::cancelInference() noexcept {
 }
 
 Status EngineSession::openConnection() {
-  const net::PinStore pins(m_options.stateDirectory);
   const net::Endpoint& engine = m_options.engine;
-  PILLARBOX_ASSIGN(const auto pin, pins.find(net::PinKind::Engine, engine.host, engine.port));
+  PILLARBOX_ASSIGN(const EnginePin pin,
+                   EnginePin::find(m_options.stateDirectory, engine, m_options.trust));
   net::ConnectOptions options;
   options.endpoint = engine;
   options.role = "engine";
-  if (pin && m_options.trust && pin->fingerprint != *m_options.trust) {
-    return Error{ErrorCode::Untrusted,
-                 "the fingerprint given with --trust is not the one that is pinned for " +
-                     net::toString(engine) + " (" + pin->fingerprint.text() +
-                     "); remove that pin first (pillarbox-cli trust remove " +
-                     net::toString(engine) + ")"};
-  }
-  if (pin) {
-    options.pin.expected = pin->fingerprint;
-  } else if (m_options.trust) {
-    options.pin.expected = m_options.trust;
-  } else {
-    options.pin.ask = m_options.ask;
-  }
+  options.pin = pin.policy(m_options.ask);
   net::TlsConnector* connector = nullptr;
   {
     const std::lock_guard lock(m_mutex);
@@ -128,27 +116,16 @@ Status EngineSession::openConnection() {
   auto transport = connector->connect();
   if (!transport.ok()) {
     const auto presented = connector->presented();
-    if (transport.error().code == ErrorCode::Untrusted && pin && presented &&
-        *presented != pin->fingerprint) {
-      if (m_options.onMismatch) m_options.onMismatch(pin->fingerprint, *presented);
-      return Error{ErrorCode::Untrusted,
-                   "the engine at " + net::toString(engine) +
-                       " shows another certificate than before: pinned " + pin->fingerprint.text() +
-                       ", now " + presented->text() +
-                       "; if the change is known to be right, remove the old pin (pillarbox-cli "
-                       "trust remove " +
-                       net::toString(engine) + ")"};
-    }
-    return std::move(transport).error();
+    if (!pin.changed(transport.error(), presented)) return std::move(transport).error();
+    if (m_options.onMismatch) m_options.onMismatch(*pin.pinned(), *presented);
+    return pin.changedError(*presented);
   }
   const auto fingerprint = (*transport)->peerFingerprint();
   if (!fingerprint) return Error{ErrorCode::Untrusted, "the engine showed no certificate"};
   m_facts.fingerprint = *fingerprint;
   m_facts.security = (*transport)->security();
-  if (!pin) {
-    PILLARBOX_TRY(pins.add(net::PinKind::Engine, engine.host, engine.port, *fingerprint));
-    log("info", "pinned " + net::toString(engine) + " " + fingerprint->text());
-  }
+  PILLARBOX_ASSIGN(const bool first, pin.keep(*fingerprint));
+  if (first) log("info", "pinned " + net::toString(engine) + " " + fingerprint->text());
   const std::lock_guard lock(m_mutex);
   m_connector.reset();
   if (m_cancelled) return ended();
