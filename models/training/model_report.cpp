@@ -11,6 +11,10 @@ namespace {
 
 using nlohmann::json;
 
+/// Bytes of a value: online, of the scores, and dealt. tests/training/test_export.cpp holds them
+/// against what the two parties count.
+constexpr std::uint64_t kOnline = 7, kScore = 8, kDealt = 8;
+
 std::uint64_t multiplyAddsOf(const models::LinearOp& op) {
   switch (op.kind) {
     case models::OpKind::Convolution:
@@ -43,18 +47,17 @@ json toJson(const InferenceCost& cost) {
 }
 
 InferenceCost inferenceCost(const models::PublicModel& model) {
-  constexpr std::uint64_t kValue = 8;
   InferenceCost cost;
   cost.rounds = static_cast<std::uint32_t>(model.stages.size());
-  cost.bytesToEngine = kValue * model.input.size();
+  cost.bytesToEngine = kOnline * model.input.size();
   for (std::size_t i = 0; i < model.stages.size(); ++i) {
     const std::uint64_t values = model.stages[i].output.size();
-    cost.bytesToClient += kValue * values;
-    cost.offlineToClient += kValue * values;
+    cost.bytesToClient += (model.stages[i].activation ? kOnline : kScore) * values;
+    cost.offlineToClient += kDealt * values;
     if (const auto& activation = model.stages[i].activation) {
-      cost.bytesToEngine += kValue * values;
-      cost.offlineFromClient += kValue * values;
-      cost.offlineToClient += kValue * values * 2 * (activation->coefficients.size() - 1);
+      cost.bytesToEngine += kOnline * values;
+      cost.offlineFromClient += kDealt * values;
+      cost.offlineToClient += kDealt * values * 2 * (activation->coefficients.size() - 1);
     }
     for (const auto& op : model.stages[i].ops) cost.multiplyAdds += multiplyAddsOf(op);
   }
@@ -62,15 +65,14 @@ InferenceCost inferenceCost(const models::PublicModel& model) {
 }
 
 InferenceCost inferenceCost(const architectures::Architecture& architecture, std::uint32_t degree) {
-  constexpr std::uint64_t kValue = 8;
   const auto counts = architectures::countsOf(architecture);
   const std::uint64_t logits = static_cast<std::uint64_t>(architecture.classes);
   InferenceCost cost;
   cost.rounds = static_cast<std::uint32_t>(counts.rounds);
-  cost.bytesToEngine = kValue * (architecture.input.size() + counts.activations);
-  cost.bytesToClient = kValue * (counts.activations + logits);
-  cost.offlineToClient = kValue * (counts.activations * (1 + 2 * std::uint64_t{degree}) + logits);
-  cost.offlineFromClient = kValue * counts.activations;
+  cost.bytesToEngine = kOnline * (architecture.input.size() + counts.activations);
+  cost.bytesToClient = kOnline * counts.activations + kScore * logits;
+  cost.offlineToClient = kDealt * (counts.activations * (1 + 2 * std::uint64_t{degree}) + logits);
+  cost.offlineFromClient = kDealt * counts.activations;
   cost.multiplyAdds = counts.multiplyAdds;
   return cost;
 }

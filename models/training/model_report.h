@@ -35,7 +35,7 @@ inline constexpr Link kFarLink{0.1, 1e8};
 
 struct InferenceCost {
   std::uint32_t rounds = 0;
-  std::uint64_t bytesToEngine = 0;  ///< online, eight a value, without the frames' headers
+  std::uint64_t bytesToEngine = 0;  ///< online, seven a value, without the frames' headers
   std::uint64_t bytesToClient = 0;
   std::uint64_t offlineToClient = 0;  ///< with a dealer
   std::uint64_t offlineFromClient = 0;

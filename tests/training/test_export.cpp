@@ -4,6 +4,7 @@
 #include <fstream>
 #include <span>
 
+#include "engine/inference/executor.h"
 #include "engine/offline/dealing.h"
 #include "models/onnx_reader.h"
 #include "models/oracle.h"
@@ -97,6 +98,18 @@ void roundTrip(const std::string& name, std::uint32_t size, bool disturbed = tru
   const auto cost = inferenceCost(model->model);
   EXPECT(toJson(cost) == toJson(inferenceCost((*network)->architecture(), 4)));
   EXPECT_EQUAL(cost.multiplyAdds, counts.multiplyAdds);
+  const auto online = inference::onlineCost(model->model);
+  const auto headers = [](std::uint64_t values) {
+    return (values + inference::kChunkWords - 1) / inference::kChunkWords * net::kFrameHeaderBytes;
+  };
+  std::uint64_t toEngine = cost.bytesToEngine + headers(model->model.input.size());
+  std::uint64_t toClient = cost.bytesToClient;
+  for (const auto& stage : model->model.stages) {
+    toClient += headers(stage.output.size());
+    if (stage.activation) toEngine += headers(stage.output.size());
+  }
+  EXPECT_EQUAL(toEngine, online.bytesToEngine);
+  EXPECT_EQUAL(toClient, online.bytesToClient);
   const auto dealt = offline::offlineCost(model->model);
   EXPECT_EQUAL(cost.offlineToClient, 8 * dealt.correctionWords);
   EXPECT_EQUAL(cost.offlineFromClient, 8 * dealt.maskedOpeningWords);
