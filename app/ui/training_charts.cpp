@@ -96,16 +96,7 @@ CurveChart::CurveChart(const QString& title, Unit unit, const QStringList& names
     series->attachAxis(m_values);
     m_series << series;
   }
-  m_view = new QChartView(m_chart, this);
-  m_view->setRenderHint(QPainter::Antialiasing);
-  m_view->setFrameShape(QFrame::NoFrame);
-  m_view->setBackgroundBrush(Qt::NoBrush);
-  m_view->viewport()->setAutoFillBackground(false);
-  m_view->setFocusPolicy(Qt::NoFocus);
-  m_view->setInteractive(false);
-  m_view->setAcceptDrops(false);  // drops belong to the window
-  m_view->viewport()->setAcceptDrops(false);
-  m_view->setMinimumHeight(90);
+  m_view = makeChartView(m_chart, 90, this);
   m_empty = new QLabel(tr("The curve begins with the first epoch."), this);
   m_empty->setForegroundRole(QPalette::PlaceholderText);
   m_empty->setAlignment(Qt::AlignCenter);

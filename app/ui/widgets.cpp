@@ -101,6 +101,20 @@ QFont scaledFont(const QFont& base, double factor, QFont::Weight weight) {
   return font;
 }
 
+QChartView* makeChartView(QChart* chart, int minimumHeight, QWidget* parent) {
+  auto* view = new QChartView(chart, parent);
+  view->setRenderHint(QPainter::Antialiasing);
+  view->setFrameShape(QFrame::NoFrame);
+  view->setBackgroundBrush(Qt::NoBrush);
+  view->viewport()->setAutoFillBackground(false);
+  view->setFocusPolicy(Qt::NoFocus);
+  view->setInteractive(false);
+  view->setAcceptDrops(false);  // drops belong to the window
+  view->viewport()->setAcceptDrops(false);
+  view->setMinimumHeight(minimumHeight);
+  return view;
+}
+
 void fitHeight(QDialog& dialog, int width) {
   dialog.ensurePolished();
   QLayout* layout = dialog.layout();
@@ -535,16 +549,7 @@ LatencyChart::LatencyChart(QWidget* parent) : QWidget(parent) {
   m_chart->addAxis(m_latency, Qt::AlignLeft);
   m_series->attachAxis(m_rounds);
   m_series->attachAxis(m_latency);
-  m_view = new QChartView(m_chart, this);
-  m_view->setRenderHint(QPainter::Antialiasing);
-  m_view->setFrameShape(QFrame::NoFrame);
-  m_view->setBackgroundBrush(Qt::NoBrush);
-  m_view->viewport()->setAutoFillBackground(false);
-  m_view->setFocusPolicy(Qt::NoFocus);
-  m_view->setInteractive(false);
-  m_view->setAcceptDrops(false);  // drops belong to the window
-  m_view->viewport()->setAcceptDrops(false);
-  m_view->setMinimumHeight(72);
+  m_view = makeChartView(m_chart, 72, this);
   m_empty = new QLabel(tr("A bar for every round appears here."), this);
   m_empty->setForegroundRole(QPalette::PlaceholderText);
   m_empty->setAlignment(Qt::AlignCenter);

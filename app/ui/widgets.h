@@ -29,6 +29,9 @@ QColor toneBackground(Tone tone);
 /// `base` at `factor` times its size and the given weight.
 QFont scaledFont(const QFont& base, double factor, QFont::Weight weight = QFont::Normal);
 
+/// A view of a chart that takes neither focus nor drops and shows its parent's background.
+QChartView* makeChartView(QChart* chart, int minimumHeight, QWidget* parent);
+
 /// Gives a dialog this width and the height that its wrapped texts need at it; no smaller.
 void fitHeight(QDialog& dialog, int width);
 
