@@ -9,6 +9,8 @@
 #include <QJsonDocument>
 #include <QStandardPaths>
 
+#include "app/client/training_record.h"
+
 namespace pillarbox::client {
 namespace {
 
@@ -228,6 +230,8 @@ QString TrainingProcess::problemOf(int exitCode, QProcess::ExitStatus status) {
 
 void TrainingProcess::finish(const QString& problem) {
   m_silence.stop();
+  // A process that can still speak writes its errors into the run's log itself.
+  if (!problem.isEmpty() && m_error.isEmpty()) noteInterruption(m_folder, problem);
   if (m_process) {
     m_process->disconnect(this);
     m_process->deleteLater();

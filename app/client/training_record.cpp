@@ -212,8 +212,8 @@ QString RunRecord::apply(const QJsonObject& event) {
     return tr("Finished: test accuracy %1.")
         .arg(percent(number(event[QStringLiteral("accuracy")])));
   }
-  if (kind == QLatin1String("error")) {
-    state = RunState::Failed;
+  if (kind == QLatin1String("error") || kind == QLatin1String("interrupted")) {
+    state = kind == QLatin1String("error") ? RunState::Failed : RunState::Interrupted;
     problem = event[QStringLiteral("message")].toString();
     secondsLeft = -1;
     return problem;
@@ -272,6 +272,33 @@ QVector<RunRecord> readRuns(const QString& root) {
   std::stable_sort(runs.begin(), runs.end(),
                    [](const RunRecord& a, const RunRecord& b) { return a.started > b.started; });
   return runs;
+}
+
+bool noteInterruption(const QString& folder, const QString& problem) {
+  const QDir directory(folder);
+  if (!directory.exists(QStringLiteral("config.json"))) return false;
+  QFile file(directory.filePath(QStringLiteral("log.jsonl")));
+  if (!file.open(QIODevice::ReadWrite)) return false;
+  // What was killed may have left half a line.
+  QByteArray text;
+  if (file.size() > 0 && file.seek(file.size() - 1) && file.read(1) != "\n") text += '\n';
+  const QJsonObject event{
+      {QStringLiteral("event"), QStringLiteral("interrupted")},
+      {QStringLiteral("message"), problem},
+      {QStringLiteral("time"), QDateTime::currentDateTimeUtc().toString(Qt::ISODate)}};
+  text += QJsonDocument(event).toJson(QJsonDocument::Compact) + '\n';
+  return file.seek(file.size()) && file.write(text) == text.size() && file.flush();
+}
+
+QString removeRun(const QString& folder) {
+  const RunRecord run = readRun(folder);
+  if (run.folder.isEmpty()) return tr("There is no training run in %1 any more.").arg(folder);
+  if (run.active() || run.state == RunState::Elsewhere) {
+    return tr("%1 is being trained; stop it first.").arg(run.name);
+  }
+  if (QFile::moveToTrash(folder)) return {};
+  return tr("%1 cannot be moved to the trash; check that %2 may be written, or delete it yourself.")
+      .arg(run.name, folder);
 }
 
 QStringList readRunLog(const QString& folder, int limit) {

@@ -50,7 +50,7 @@ struct RunRecord {
   QJsonObject settings;  ///< config.json
   QDateTime started;
   RunState state = RunState::New;
-  QString problem;  ///< why it failed, one sentence
+  QString problem;  ///< why it failed or was interrupted, one sentence
 
   QStringList classes;
   QVector<qint64> classCounts;  ///< training images of each class
@@ -88,6 +88,11 @@ struct RunRecord {
 RunRecord readRun(const QString& folder);
 /// Every run below `root`, the newest first.
 QVector<RunRecord> readRuns(const QString& root);
+/// Adds to a run's log that its process ended without saying why itself. False where there is no
+/// run, or its log cannot be written.
+bool noteInterruption(const QString& folder, const QString& problem);
+/// Moves a run that nobody trains to the trash. Returns a sentence where that fails, else nothing.
+QString removeRun(const QString& folder);
 /// The lines of a run's log that people read, the last `limit`.
 QStringList readRunLog(const QString& folder, int limit = 500);
 

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include <QAction>
 #include <QButtonGroup>
 #include <QCheckBox>
 #include <QComboBox>
@@ -19,6 +20,7 @@
 #include <QLineEdit>
 #include <QListWidget>
 #include <QLocale>
+#include <QMessageBox>
 #include <QPainter>
 #include <QPlainTextEdit>
 #include <QProgressBar>
@@ -313,10 +315,25 @@ QWidget* TrainingPage::buildRuns() {
   m_list->setMouseTracking(true);
   m_list->setItemDelegate(new RunDelegate(m_list));
   connect(m_list, &QListWidget::itemSelectionChanged, this, &TrainingPage::onSelection);
+  m_delete = new QAction(icon(QStringLiteral("trash")), tr("Delete…"), this);
+  m_delete->setToolTip(tr("Move the selected runs to the trash"));
+  m_delete->setShortcut(QKeySequence::Delete);
+  m_delete->setShortcutContext(Qt::WidgetShortcut);
+  m_delete->setEnabled(false);
+  connect(m_delete, &QAction::triggered, this, &TrainingPage::deleteRuns);
+  m_list->addAction(m_delete);
+  m_list->setContextMenuPolicy(Qt::ActionsContextMenu);
+  auto* remove = new QToolButton(card);
+  remove->setDefaultAction(m_delete);
+  remove->setAutoRaise(true);
+  remove->setAccessibleName(tr("Delete the selected runs"));
   auto* hint = muted(tr("Select two to compare them (Ctrl+click)."), card, 0.88);
+  auto* last = new QHBoxLayout;
+  last->addWidget(hint, 1);
+  last->addWidget(remove, 0, Qt::AlignBottom);
   layout->addLayout(row);
   layout->addWidget(m_list, 1);
-  layout->addWidget(hint);
+  layout->addLayout(last);
   return card;
 }
 
@@ -1001,6 +1018,51 @@ void TrainingPage::extendRun() {
   dialog->open();
 }
 
+void TrainingPage::deleteRuns() {
+  QStringList folders, names;
+  for (const QListWidgetItem* item : m_list->selectedItems()) {
+    folders << item->data(FolderRole).toString();
+    names << item->data(NameRole).toString();
+  }
+  if (folders.isEmpty()) return;
+  auto* box = new QMessageBox(
+      QMessageBox::NoIcon, tr("Delete training runs"),
+      folders.size() == 1
+          ? tr("Move “%1” to the trash, with its checkpoints and its log?").arg(names.first())
+          : tr("Move these %1 runs to the trash, with their checkpoints and logs: %2?")
+                .arg(folders.size())
+                .arg(names.join(QStringLiteral(", "))),
+      QMessageBox::NoButton, this);
+  box->setAttribute(Qt::WA_DeleteOnClose);
+  box->setInformativeText(
+      tr("Model files that were exported elsewhere and models on engines stay."));
+  QPushButton* yes = box->addButton(tr("&Delete"), QMessageBox::AcceptRole);
+  QPushButton* no = box->addButton(tr("&Keep"), QMessageBox::RejectRole);
+  box->setDefaultButton(no);
+  connect(box, &QMessageBox::buttonClicked, this, [this, yes, folders](QAbstractButton* button) {
+    if (button != yes) return;
+    for (const QString& folder : folders) {
+      const QString problem = client::removeRun(folder);
+      if (!problem.isEmpty()) {
+        m_message->showMessage(kCommandMessage, Tone::Error, problem);
+        Q_EMIT logged(QStringLiteral("error"), problem);
+        continue;
+      }
+      Q_EMIT logged(QStringLiteral("info"),
+                    tr("The run in %1 was moved to the trash.").arg(folder));
+      m_runs.removeIf([&folder](const RunRecord& run) { return run.folder == folder; });
+      if (m_shown == folder) m_shown.clear();
+    }
+    if (m_shown.isEmpty()) {
+      m_list->clearSelection();
+      m_pages->setCurrentIndex(m_data.isEmpty() ? EmptyPage : FormPage);
+    }
+    refreshList();
+    refreshRun();
+  });
+  box->open();
+}
+
 void TrainingPage::chooseExport() {
   const RunRecord* run = shown();
   if (run == nullptr) return;
@@ -1198,9 +1260,13 @@ void TrainingPage::onSelection() {
   if (selected.size() == 2) {
     m_pages->setCurrentIndex(ComparePage);
     refreshCompare();
+    refreshActions();
     return;
   }
-  if (selected.isEmpty()) return;
+  if (selected.isEmpty()) {
+    refreshActions();
+    return;
+  }
   m_shown = m_list->currentItem() != nullptr && m_list->currentItem()->isSelected()
                 ? m_list->currentItem()->data(FolderRole).toString()
                 : selected.first()->data(FolderRole).toString();
@@ -1342,6 +1408,13 @@ void TrainingPage::refreshForm() {
 
 void TrainingPage::refreshActions() {
   refreshForm();
+  const auto selected = m_list->selectedItems();
+  const QString trained =
+      training() ? QFileInfo(m_process->folder()).absoluteFilePath() : QString();
+  m_delete->setEnabled(!selected.isEmpty() && !m_commanding &&
+                       std::none_of(selected.begin(), selected.end(), [&](const auto* item) {
+                         return item->data(FolderRole).toString() == trained;
+                       }));
   const RunRecord* run = shown();
   const bool any = run != nullptr;
   const bool busy = training();

@@ -14,6 +14,7 @@
 #include "app/client/training_process.h"
 #include "app/client/training_record.h"
 
+class QAction;
 class QButtonGroup;
 class QCheckBox;
 class QComboBox;
@@ -94,6 +95,7 @@ class TrainingPage : public QWidget {
   void resumeRun(int epochs);
   void extendRun();
   void placeCharts(int columns);
+  void deleteRuns();
   void chooseExport();
   void chooseImage();
 
@@ -128,6 +130,7 @@ class TrainingPage : public QWidget {
   Card* m_runsCard = nullptr;
   QListWidget* m_list = nullptr;
   QPushButton* m_new = nullptr;
+  QAction* m_delete = nullptr;
   QStackedWidget* m_pages = nullptr;
 
   ElidedLabel* m_dataLabel = nullptr;

@@ -346,8 +346,13 @@ int runTraining(std::optional<RunFolder> existing, const TrainArguments& args) {
   auto group = joinGroup(args, existing);
   if (!group.ok()) return fail(group.error());
   RunFolder& run = *existing;
+  // The run's log keeps why it failed, for whoever looks at the folder later.
+  const auto failRun = [&](const Error& error) {
+    if (args.leads()) (void)run.log({{"event", "error"}, {"message", error.message}});
+    return fail(error);
+  };
   const auto dataset = readData(run.config().data, run.config().imageSize, true);
-  if (!dataset.ok()) return fail(dataset.error());
+  if (!dataset.ok()) return failRun(dataset.error());
   if (g_json && args.leads()) printData(*dataset);
   for (const int number : {SIGINT, SIGTERM, SIGUSR1, SIGUSR2}) std::signal(number, onSignal);
   std::signal(SIGPIPE, SIG_IGN);  // who read the events is gone; the run's folder has them too
@@ -392,7 +397,7 @@ int runTraining(std::optional<RunFolder> existing, const TrainArguments& args) {
   };
   const auto outcome = train(run, *dataset, callbacks, group->get());
   line.end();
-  if (!outcome.ok()) return fail(outcome.error());
+  if (!outcome.ok()) return failRun(outcome.error());
   if (*outcome == TrainOutcome::Stopped) {
     if (args.leads()) {
       std::cerr << "stopped; continue with: pillarbox-train resume " << run.path().string() << "\n";

@@ -1,6 +1,9 @@
 // What watches a training process: its events as records, its folders, its states, and every way in
 // which it can end, with a stand-in and with the real program.
+#include <fcntl.h>
 #include <signal.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include <QDir>
 #include <QFileInfo>
@@ -148,6 +151,41 @@ class Training : public QObject {
     QVERIFY(run.hasBest && run.hasLast);
     QCOMPARE(readRunLog(cut).size(), 5);
     QCOMPARE(readRunLog(cut, 2).size(), 2);
+    // What is noted of its end survives the half line before it.
+    QVERIFY(noteInterruption(cut, "The memory ran out."));
+    QCOMPARE(readRun(cut).state, RunState::Interrupted);
+    QCOMPARE(readRun(cut).problem, QStringLiteral("The memory ran out."));
+    QCOMPARE(readRunLog(cut).size(), 6);
+    QVERIFY(!noteInterruption(trainer.runs() + "/not a run", "why"));
+    QVERIFY(!QFileInfo::exists(trainer.runs() + "/not a run/log.jsonl"));
+  }
+
+  void runsAreRemoved() {
+    FakeTrainer trainer;
+    QTemporaryDir trash;
+    qputenv("XDG_DATA_HOME", QFile::encodeName(trash.path()));
+    const QString done =
+        trainer.addRun("done", FakeTrainer::history(4, 30) << FakeTrainer::plain("stopped"));
+    const QString held = trainer.addRun("held", FakeTrainer::history(4, 30));
+    const int lock = ::open(QFile::encodeName(held + "/lock").constData(), O_RDWR | O_CREAT, 0600);
+    QVERIFY(lock >= 0);
+    const pid_t other = ::fork();  // a process does not see its own locks
+    if (other == 0) {
+      if (::lockf(lock, F_LOCK, 0) != 0) ::_exit(1);
+      for (;;) ::pause();
+    }
+    QVERIFY(QTest::qWaitFor([&] { return readRun(held).state == RunState::Elsewhere; }, 5000));
+    QVERIFY2(removeRun(held).contains("stop it first"), qPrintable(removeRun(held)));
+    QVERIFY(QFileInfo::exists(held + "/log.jsonl"));
+    ::kill(other, SIGKILL);
+    ::waitpid(other, nullptr, 0);
+    ::close(lock);
+    QVERIFY(removeRun(trainer.runs()).contains("no training run"));
+    QVERIFY(QFileInfo::exists(trainer.runs()));
+    const QString problem = removeRun(done);  // a file system may have no trash; then it stays
+    QCOMPARE(QFileInfo::exists(done), !problem.isEmpty());
+    QVERIFY(problem.isEmpty() || problem.contains(done));
+    qunsetenv("XDG_DATA_HOME");
   }
 
   void requestsBecomeArguments() {
@@ -233,6 +271,20 @@ class Training : public QObject {
              qPrintable(run.problems[0]));
   }
 
+  void whyARunEndedIsKept() {
+    FakeTrainer trainer;
+    trainer.setEvents({FakeTrainer::data(), FakeTrainer::start(30)});
+    trainer.setEnd("echo 'fault in layer 3' >&2; kill -SEGV $$");
+    const QString folder = trainer.addRun("one", FakeTrainer::history(4, 30));
+    Watched run(trainer.program());
+    run.process.resume(folder);
+    QVERIFY(QTest::qWaitFor([&] { return !run.problems.isEmpty(); }, 20000));
+    QCOMPARE(readRun(folder).state, RunState::Interrupted);
+    QCOMPARE(readRun(folder).problem, run.problems[0]);
+    run.process.resume(folder);  // what goes on has no problem any more
+    QVERIFY(run.waitForEvent("start", 2));
+  }
+
   void deafProcessIsReported() {
     FakeTrainer trainer;
     trainer.setEvents({FakeTrainer::data(), FakeTrainer::start(30)});
@@ -316,6 +368,7 @@ class Training : public QObject {
     QVERIFY2(run.problems[0].contains("was killed"), qPrintable(run.problems[0]));
     const RunRecord broken = readRun(request.folder);
     QCOMPARE(broken.state, RunState::Interrupted);
+    QCOMPARE(broken.problem, run.problems[0]);
     QVERIFY(broken.hasLast && broken.finishedEpochs() >= 2);
     QCOMPARE(broken.layers.size(), 6);
 

@@ -298,6 +298,35 @@ class Admin : public QObject {
     QVERIFY(!rows.join('\n').contains("batch"));  // is the same
   }
 
+  void runsAreDeleted() {
+    QTemporaryDir trash;
+    qputenv("XDG_DATA_HOME", QFile::encodeName(trash.path()));
+    const QString kept = m_trainer->addRun("kept", FakeTrainer::history(4, 30));
+    const QString gone = m_trainer->addRun("gone", FakeTrainer::history(4, 30));
+    page().reload();
+    QTRY_COMPARE(list()->count(), 2);
+    select({"gone"});
+    const auto answer = [&](const char* text) {
+      QTest::mouseClick(button(m_window.get(), "Delete…"), Qt::LeftButton);
+      auto* box = page().findChild<QMessageBox*>();
+      if (box == nullptr || !box->text().contains("gone")) return false;
+      QTest::mouseClick(button(box, text), Qt::LeftButton);
+      return QTest::qWaitFor([&] { return page().findChild<QMessageBox*>() == nullptr; });
+    };
+    QVERIFY(answer("Keep"));
+    QCOMPARE(list()->count(), 2);
+    QVERIFY(QFileInfo::exists(gone));
+    QVERIFY(answer("Delete"));
+    const bool possible = !QFileInfo::exists(gone);  // a file system may have no trash
+    QCOMPARE(list()->count(), possible ? 1 : 2);
+    QCOMPARE(visibleText(m_window.get()).contains("cannot be moved to the trash"), !possible);
+    QVERIFY(QFileInfo::exists(kept));
+    qunsetenv("XDG_DATA_HOME");
+    // What is being trained stays.
+    startRun();
+    QVERIFY(!button(m_window.get(), "Delete…")->isEnabled());
+  }
+
   void imagesAreTriedAndModelsExported() {
     m_trainer->addRun("one", FakeTrainer::history(30, 30) << FakeTrainer::plain("finished"));
     page().reload();
