@@ -15,10 +15,10 @@ namespace pillarbox::offline::two_party {
 namespace {
 
 constexpr std::uint32_t kDegree = 8192;
-constexpr std::uint32_t kPrimeBits = 49;
+constexpr std::uint32_t kPrimeBits = 50;
 constexpr std::uint32_t kReturnBits = 37;
-/// he::reply's flooding is uniform in [−2^81, 2^81).
-constexpr std::uint32_t kFloodingBits = 82;
+/// he::reply's flooding is uniform in [−2^84, 2^84).
+constexpr std::uint32_t kFloodingBits = 85;
 
 /// Groups whose transformed weights are held at a time: 16 limbs of 64 kB stay in the cache.
 constexpr std::size_t kGroupsAtOnce = 16;

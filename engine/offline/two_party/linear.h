@@ -26,15 +26,15 @@
 // ciphertexts travel, their sizes and the time they take follow from the public shapes: zero
 // weights are multiplied like all others.
 //
-// Error. n = 8192, Q ≈ 2^147 in 3 primes, one special prime of 49 bits, errors at most 21:
+// Error. n = 8192, Q ≈ 2^150 in 3 primes, one special prime of 50 bits, errors at most 21:
 //   request × weights   a coefficient collects every weight of its leaf:  ‖leaf‖₁·(21 + 1/2);
 //                       the engine refuses weights with ‖leaf‖₁ > 2^26:           < 2^30.5
-//   key switching       at most 3·n·21 + n/2 + 1 a switch (digits below 2^49, the special prime
+//   key switching       at most 3·n·21 + n/2 + 1 a switch (digits below 2^50, the special prime
 //                       divided out), times 2^k − 1 over k <= 10 levels:          < 2^29.0
 //   zero encryption     21·(1 + 2n)                                               < 2^18.4
 //   sum                                                                           < 2^30.9
-//   flooding            uniform in ±2^81: a distance below 2^-51 a coefficient
-//   scale               Q/2^64 > 2^82.99: half of it is more than twice the flooding, so that after
+//   flooding            uniform in ±2^84: a distance below 2^-54 a coefficient
+//   scale               Q/2^64 > 2^85.99: half of it is more than twice the flooding, so that after
 //                       the switch to Q' ≈ 2^74 in 2 primes less than 2^8 + 1/2 of the allowed 2^9
 //                       are taken, and the rounding of c1, times s, has the rest: a sum of n
 //                       independent terms of deviation at most 12^(-1/2), beyond 254 with a
@@ -90,7 +90,7 @@ std::vector<std::uint32_t> galoisExponents(std::span<const LinearPlan> plans);
 
 /// How far a coefficient of a reply is from what the client's own share tells, in statistical
 /// distance, whatever the weights.
-inline constexpr double kReplyDistance = 0x1p-51;
+inline constexpr double kReplyDistance = 0x1p-54;
 
 /// What the engine needs of the client's key.
 struct LinearKeys {

@@ -2,8 +2,10 @@
 //
 // The client holds λ0 = z0' (its truncated share, signed, |λ0| <= 2^(63 - truncation)), the engine
 // draws λ1; λ = λ0 + λ1 over the integers. Shares S_k (client) + E_k (engine) ≡ λ^k are wanted
-// modulo 2^K with K = min(128, (d - 1)·f + f_c + 64): truncation drops d·f + f_c - f bits and
-// keeps 64, so the bits above K reach no result (and for K < 128 no wrap of the shares does).
+// modulo 2^K with K = min(128, (d - 1)·f + f_c + 56): truncation drops d·f + f_c - f bits, and what
+// is left is used modulo 2^56 by both parties (engine/ring/narrow.h: the client sends y0 - r in 56
+// bits, the engine adds y1 and lifts the sum), so the bits above K reach no result (and for K < 128
+// no wrap of the shares does).
 //
 // Levels. λ^(a+b) = λ^a·λ^b = S_a S_b + (S_a E_b + S_b E_a) + E_a E_b: only the cross terms need
 // the other party. The client encrypts S_a, S_b; the engine multiplies by its own E_b, E_a, adds
@@ -22,16 +24,16 @@
 //   λ1       uniform in ±2^55. The opening δ = z - λ is sent modulo 2^56 (engine/ring/narrow.h) and
 //            shows nothing of z; the client knows λ0, so it finds δ itself, unless λ1 lies within
 //            |z| < 2^(f+4) of an end of its range: 2^-39 a value at f = 12, a wrong result (f <=
-//            18). The widths below have room for λ1 in ±2^62
-//   v        |v| < 1.5·2^p, p + 1 = the sum of the factors' signed widths (K for a share)
-//   m        uniform in [0, 7·2^(t-3)) with t = p + 49: hides v by |v| / 7·2^(p+46) < 2^-48; and
+//            18)
+//   v        |v| < 1.5·2^p, p + 2 = the sum of the factors' signed widths (K for a share)
+//   m        uniform in [0, 7·2^(t-3)) with t = p + 63: hides v by |v| / 7·2^(p+60) < 2^-62; and
 //            v + m lies inside a range shorter than the modulus: exact over the integers
 //   noise    the phase of the product is D·(v + m) + e·P, e the client's fresh error (variance
 //            10.5, subgaussian), P the engine's factor with coefficients below t/2: |e·P| < B =
 //            2^(t + (log n + 8)/2) except with probability 2^-67 a coefficient
-//   flooding uniform in ±2^50·B/4 = ±2^48·B, fresh for each coefficient: statistical distance at
-//            most 2^-49 from an error that does not depend on P
-//   D        2^50·B: flooding takes a quarter of D, the bound on correct decryption is a half
+//   flooding uniform in ±2^64·B/4 = ±2^62·B, fresh for each coefficient: statistical distance at
+//            most 2^-63 from an error that does not depend on P
+//   D        2^64·B: flooding takes a quarter of D, the bound on correct decryption is a half
 //   return   rounded from t·D to t·8 (c0) and t·2^w (c1, w = 12 at n = 32768): 1/16 and 1/10 of
 //            a unit of t more; below 0.47 of 0.5 in all
 //
@@ -39,8 +41,8 @@
 // (symmetric encryption, seeded) they are simulated by uniform polynomials. The client: answers
 // (c0, c1) to which the engine has added an encryption of zero under the client's public key with
 // fresh ternary u and error: c1 is pseudorandom by RLWE with secret u; given c1 and the key, c0
-// holds exactly D·(v + m) and an error, and is simulated from m alone (distance 2^-48 a value) and
-// from flooding alone (2^-49 a coefficient). What remains of u·e and e1·s in the error, below
+// holds exactly D·(v + m) and an error, and is simulated from m alone (distance 2^-62 a value) and
+// from flooding alone (2^-63 a coefficient). What remains of u·e and e1·s in the error, below
 // 2^30, drowns in the flooding too. Slots without a value hold 0 on the engine's side and are
 // masked the same way. Sizes depend on public shapes only. Both parties are assumed to follow the
 // protocol.
@@ -50,11 +52,11 @@
 // activation, both ways together, full ciphertexts (f = 12, f_c = 10, truncation 12):
 //
 //   degree                        2      3      4      6      8
-//   leveled: to the engine     48.1  119.5  137.0  234.8  302.0
-//            to the client     42.3   96.2  167.6  320.9  460.1
-//            together          90.4  215.8  304.6  555.6  762.1
+//   leveled: to the engine     51.6  122.5  139.8  246.3  319.5
+//            to the client     44.0   97.8  168.6  330.1  477.6
+//            together          95.6  220.3  308.4  576.4  797.1
 //            round trips          1      2      2      3      4
-//            slots, log2 Q  2^14, 385  2^15, 478  2^15, 594  2^15, 670  2^15, 670
+//            slots, log2 Q  2^14, 413  2^15, 490  2^15, 604  2^15, 704  2^15, 712
 //
 // One round takes more from degree 3 on: by 1, 27, 34 and 41 % at degrees 3, 4, 6 and 8 where
 // everything is hidden by 40 bits.

@@ -64,7 +64,7 @@ void spread(std::vector<std::uint32_t>& widths) {
 }
 
 /// Sizes of primes whose running sums pass through each of the widths (already spread), or shortly
-/// above: small primes lie too sparsely to fill their bits and get one more.
+/// above: no limb is smaller than primes are dense.
 std::vector<std::uint32_t> limbsThrough(std::span<const std::uint32_t> widths,
                                         std::uint32_t maxBits) {
   std::vector<std::uint32_t> limbs;
@@ -73,7 +73,7 @@ std::vector<std::uint32_t> limbsThrough(std::span<const std::uint32_t> widths,
     const std::uint32_t bits = width - from, count = (bits + maxBits - 1) / maxBits;
     for (std::uint32_t i = 0; i < count; ++i) {
       const std::uint32_t size = bits / count + (i < bits % count ? 1 : 0);
-      limbs.push_back(size < kMinLimbBits ? size + 1 : size);
+      limbs.push_back(std::max(size, kMinLimbBits));
     }
     from = width;
   }
@@ -93,9 +93,8 @@ std::optional<Sizes> makeSizes(const PowersShape& shape, std::uint32_t logSlots,
   sizes.logSlots = logSlots;
   sizes.degree = shape.degree;
   sizes.ringBits = std::min<std::uint32_t>(
-      128, (shape.degree - 1) * shape.precisionBits + shape.polynomialBits + 64);
+      128, (shape.degree - 1) * shape.precisionBits + shape.polynomialBits + ring::kNarrowBits);
   sizes.clientBits = 64 - shape.truncation;
-  sizes.lambdaBits = shape.truncation < 2 ? 62 : 63;  // λ stays below 2^63
   sizes.answerBits1 = 4 + (logSlots + 1) / 2;
   sizes.split = split;
 
@@ -109,7 +108,7 @@ std::optional<Sizes> makeSizes(const PowersShape& shape, std::uint32_t logSlots,
       return j == 1 ? sizes.clientBits - 1 : sizes.ringBits - 1;
     };
     const auto engine = [&](std::uint32_t j) {
-      return j == 1 ? sizes.lambdaBits - 1 : sizes.ringBits - (a == b ? 2 : 1);
+      return j == 1 ? ring::kNarrowBits - 1 : sizes.ringBits - (a == b ? 2 : 1);
     };
     const std::uint32_t p = client(a) + engine(b), q = client(b) + engine(a);
     sizes.tBits[k] = std::max(p, q) + kHidingBits + 1 + (a != b && p == q ? 1 : 0);

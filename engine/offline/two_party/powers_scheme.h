@@ -17,7 +17,7 @@ namespace pillarbox::offline::two_party {
 namespace powers {
 
 inline constexpr std::uint32_t kMaxDegree = models::Limits::kMaxDegree;
-inline constexpr std::uint32_t kHidingBits = 48;
+inline constexpr std::uint32_t kHidingBits = 62;
 inline constexpr std::uint32_t kAnswerBits0 = 3;  ///< c0 comes back modulo t·2^3
 
 template <typename T>
@@ -41,7 +41,7 @@ std::uint32_t sum(std::span<const std::uint32_t> values, std::size_t count);
 
 /// Everything about a plan but its primes.
 struct Sizes {
-  std::uint32_t logSlots = 0, degree = 0, ringBits = 0, clientBits = 0, lambdaBits = 0;
+  std::uint32_t logSlots = 0, degree = 0, ringBits = 0, clientBits = 0;
   std::uint32_t levels = 0, answerBits1 = 0;
   ByPower<Split> split{};
   ByPower<std::uint32_t> level{};      // λ^k is finished by round trip level[k] - 1; level[1] = 0
