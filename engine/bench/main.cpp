@@ -17,6 +17,7 @@
 #include "engine/bench/networks.h"
 #include "engine/bench/offline.h"
 #include "engine/bench/relay.h"
+#include "engine/bench/throughput.h"
 #include "models/onnx_reader.h"
 #include "net/message_io.h"
 
@@ -32,6 +33,7 @@ constexpr const char* kFooter =
     "  pillarbox-bench inference --network resnet18 --link wan --plot resnet18.svg\n"
     "  pillarbox-bench inference --model models/zoo/cifar10-pillar.onnx --link 20ms,50Mbit\n"
     "  pillarbox-bench offline --model models/zoo/cifar10-pillar.onnx --check\n"
+    "  pillarbox-bench throughput --model models/zoo/cifar10-pillar.onnx\n"
     "\n"
     "Links: lan (0.25 ms, 1 Gbit/s), wan (100 ms, 100 Mbit/s), none, or a round trip and a rate\n"
     "such as 100ms,100Mbit. A relay in this process delays and shapes both directions between "
@@ -221,6 +223,41 @@ struct OfflineCommand {
   Output output;
 };
 
+struct ThroughputCommand {
+  explicit ThroughputCommand(CLI::App& app)
+      : command(app.add_subcommand(
+            "throughput", "Inferences a second of one engine, beside what its kernels allow")) {
+    command->footer(
+        "Clients and engine run in this process and share its cores. \"Kernels\" is therefore the\n"
+        "arithmetic of both parties, by the same code on as many threads, over a channel that\n"
+        "takes everything and answers at once: no sockets, no TLS, no waiting. The two are\n"
+        "measured alternately. Correlation sets are dealt beforehand, outside the time.");
+    models.addTo(command);
+    command->add_option("--clients", options.clients, "At the same time, each with a connection")
+        ->check(CLI::Range(1, 256))
+        ->capture_default_str();
+    command->add_option("--each", options.each, "Inferences of each client in one measurement")
+        ->check(CLI::Range(1, 100))
+        ->capture_default_str();
+    command->add_option("--repeat", options.repeat, "Measurements; one more comes before")
+        ->check(CLI::Range(1, 1000))
+        ->capture_default_str();
+    output.addTo(command);
+  }
+  void run() {
+    json results = json::array();
+    models.each([&](const models::LoadedModel& loaded) {
+      results.push_back(orThrow(bench::measureThroughput(loaded, options)));
+    });
+    output.write(results, bench::throughputTable, bench::throughputPlot);
+  }
+
+  CLI::App* command;
+  Models models;
+  bench::ThroughputOptions options;
+  Output output;
+};
+
 }  // namespace
 
 int main(int argc, char** argv) try {
@@ -235,11 +272,13 @@ int main(int argc, char** argv) try {
   ActivationCommand activationCommand(app);
   InferenceCommand inferenceCommand(app);
   OfflineCommand offlineCommand(app);
+  ThroughputCommand throughputCommand(app);
   CLI11_PARSE(app, argc, argv);
   if (kernelsCommand.command->parsed()) kernelsCommand.run();
   if (activationCommand.command->parsed()) activationCommand.run();
   if (inferenceCommand.command->parsed()) inferenceCommand.run();
   if (offlineCommand.command->parsed()) offlineCommand.run();
+  if (throughputCommand.command->parsed()) throughputCommand.run();
   return 0;
 } catch (const std::exception& error) {
   std::fprintf(stderr, "pillarbox-bench: %s\n", error.what());
