@@ -11,6 +11,7 @@
 #include "engine/bench/networks.h"
 #include "engine/bench/offline.h"
 #include "engine/bench/party.h"
+#include "engine/bench/throughput.h"
 #include "engine/core/chart.h"
 #include "engine/offline/two_party/party.h"
 #include "tests/support/model_factory.h"
@@ -124,6 +125,26 @@ class TestMeasurements : public QObject {
     const auto results = nlohmann::json::array({*result});
     QVERIFY(QString::fromStdString(bench::offlineTable(results)).contains("round trips"));
     QCOMPARE(elementsOf(bench::offlinePlot(results)).value("svg"), 1);
+  }
+
+  void throughput() {
+    const auto loaded = testing::makeTinyModel("projection_shortcut");
+    bench::ThroughputOptions options;
+    options.clients = 3;
+    options.repeat = 2;
+    const auto result = bench::measureThroughput(loaded, options);
+    QVERIFY2(result.ok(), result.ok() ? "" : result.error().message.c_str());
+    const inference::OnlineCost cost = inference::onlineCost(loaded.model);
+    QCOMPARE((*result)["rounds"].get<std::uint32_t>(), cost.rounds);
+    QCOMPARE((*result)["bytes_to_engine"].get<std::uint64_t>(), cost.bytesToEngine);
+    QCOMPARE((*result)["ratios"].size(), std::size_t{2});
+    // A network this small is all waiting: what the kernels alone allow is much more.
+    QVERIFY((*result)["inferences_per_second"]["least"].get<double>() > 0);
+    QVERIFY((*result)["ratio"].get<double>() < 1);
+    QVERIFY((*result)["processor_ratio"].get<double>() < 1);
+    const auto results = nlohmann::json::array({*result});
+    QVERIFY(QString::fromStdString(bench::throughputTable(results)).contains("3 clients"));
+    QCOMPARE(elementsOf(bench::throughputPlot(results)).value("svg"), 1);
   }
 
   void floorsAndSpreads() {
