@@ -524,8 +524,7 @@ int classifyCommand(const std::string& folder, const std::string& checkpoint,
       torch::from_blob(input->data(), {1, shape.channels, shape.height, shape.width});
   const torch::Tensor scores = trained->network->forward(pixels, options).logits.contiguous();
   const bool finite = torch::isfinite(scores).all().item<bool>();
-  const bool lost =
-      !finite || !(largest.front() <= kEscapeFactor * trained->network->activation().range);
+  const bool lost = !finite || !(largest.front() <= escapeBound(trained->network));
   json probabilities = json::array();
   const torch::Tensor softmax = torch::softmax(scores, 1);
   for (std::int64_t c = 0; finite && c < softmax.size(1); ++c) {

@@ -7,6 +7,7 @@
 #include <cstdlib>
 #include <ctime>
 #include <filesystem>
+#include <limits>
 #include <memory>
 #include <span>
 #include <thread>
@@ -250,6 +251,11 @@ json toJson(const Evaluation& e) {
           {"confusion", e.confusion}};
 }
 
+double escapeBound(const Network& network) {
+  return network->kind() == ActivationKind::Relu ? std::numeric_limits<double>::infinity()
+                                                 : kEscapeFactor * network->activation().range;
+}
+
 Evaluation evaluate(Network network, const data::ImageSet& images,
                     const data::Normalisation& normalisation, bool clip,
                     const std::atomic<bool>* stop) {
@@ -258,7 +264,7 @@ Evaluation evaluate(Network network, const data::ImageSet& images,
   network->eval();
   const torch::Device device = network->parameters().front().device();
   const auto classes = static_cast<std::size_t>(network->architecture().classes);
-  const double escape = kEscapeFactor * network->activation().range;
+  const double escape = escapeBound(network);
   // Large images in small batches: a layer's values of one batch stay below 64 MB or so.
   const std::size_t batch =
       std::clamp<std::size_t>(250 * 32 * 32 / (images.size * images.size), 4, 250);

@@ -35,6 +35,8 @@ namespace pillarbox::training {
 /// An image counts as lost when one of its activations' inputs exceeds this many times B: there the
 /// polynomial has left ReLU for good.
 inline constexpr double kEscapeFactor = 1.5;
+/// The |x| from which on an image is lost in this network: infinite for ReLU, which has no range.
+double escapeBound(const Network& network);
 
 struct Evaluation {
   std::uint64_t images = 0;
