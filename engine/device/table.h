@@ -19,11 +19,14 @@
 namespace pillarbox::kernels::cuda {
 struct RingTable;
 }
+namespace pillarbox::he::cuda {
+struct HeTable;
+}
 
 namespace pillarbox::device {
 
 /// Changes with every change of this table and of those it points to.
-inline constexpr std::uint32_t kTableVersion = 1;
+inline constexpr std::uint32_t kTableVersion = 2;
 inline constexpr char kTableSymbol[] = "pillarbox_device_table";
 
 struct StreamHandle;  ///< a cudaStream_t; an emulated one in tests
@@ -79,6 +82,7 @@ struct Table {
   Sentence (*destroyGraph)(Graph graph);
 
   const kernels::cuda::RingTable* ring;  ///< engine/kernels/cuda/ring_table.h
+  const he::cuda::HeTable* he;           ///< engine/he/cuda/he_table.h
 };
 
 /// The type of the function named kTableSymbol.

@@ -263,15 +263,15 @@ BasisChange::BasisChange(const Basis& from, const Basis& to, bool multiply, bool
     const Modulus& a = from.modulus(i);
     std::uint64_t factor = a.inverse(cofactor(from, i, a));
     if (multiply) factor = a.multiply(factor, cofactor(to, to.count(), a));
-    m_in.push_back(factor);
-    m_reciprocal.push_back(1.0 / static_cast<double>(a.value()));
+    m_constants.in.push_back(factor);
+    m_constants.reciprocals.push_back(1.0 / static_cast<double>(a.value()));
   }
   for (std::size_t j = 0; j < to.count(); ++j) {
     const Modulus& b = to.modulus(j);
     const std::uint64_t product = cofactor(from, from.count(), b);
     if (divide && product == 0) throw std::logic_error("division between bases that share a prime");
     const std::uint64_t minusInverse = divide ? b.negate(b.inverse(product)) : 1;
-    std::vector<std::uint64_t>& row = m_out.emplace_back();
+    std::vector<std::uint64_t>& row = m_constants.out.emplace_back();
     for (std::size_t i = 0; i < from.count(); ++i) {
       row.push_back(b.multiply(cofactor(from, i, b), minusInverse));
     }
@@ -291,12 +291,13 @@ Poly BasisChange::apply(const Poly& x) const {
     for (std::size_t i = 0; i < inputs; ++i) {
       const std::uint64_t* in = x.limb(i) + first;
       std::uint64_t* u = scratch.data() + i * kBlock;
-      k.combine(m_from.modulus(i), &in, &m_in[i], 1, u, count);
+      k.combine(m_from.modulus(i), &in, &m_constants.in[i], 1, u, count);
     }
-    k.quotients(rows.data(), m_reciprocal.data(), inputs, scratch.data() + inputs * kBlock, count);
+    k.quotients(rows.data(), m_constants.reciprocals.data(), inputs,
+                scratch.data() + inputs * kBlock, count);
     for (std::size_t j = 0; j < m_to.count(); ++j) {
-      k.combine(m_to.modulus(j), rows.data(), m_out[j].data(), inputs + 1, y.limb(j) + first,
-                count);
+      k.combine(m_to.modulus(j), rows.data(), m_constants.out[j].data(), inputs + 1,
+                y.limb(j) + first, count);
     }
   }
   return y;

@@ -128,12 +128,19 @@ class BasisChange {
   static BasisChange dropping(const Basis& from, const Basis& to);
   Poly apply(const Poly& x) const;
 
+  /// The constants: with u_i = x_i * in[i] mod a_i and v = floor(1/2 + sum u_i * reciprocals[i]),
+  /// y_j = sum u_i * out[j][i] + v * out[j].back() mod b_j.
+  struct Constants {
+    std::vector<std::uint64_t> in;
+    std::vector<double> reciprocals;
+    std::vector<std::vector<std::uint64_t>> out;
+  };
+  const Constants& constants() const { return m_constants; }
+
  private:
   BasisChange(const Basis& from, const Basis& to, bool multiply, bool divide);
   Basis m_from, m_to;
-  std::vector<std::uint64_t> m_in;                // [i]
-  std::vector<double> m_reciprocal;               // [i] 1 / a_i
-  std::vector<std::vector<std::uint64_t>> m_out;  // [j][i], then the factor of v
+  Constants m_constants;
 };
 
 /// The changes between Z_2^64 and a basis.
@@ -145,6 +152,9 @@ class Word64 {
   /// round(2^64·x/Q) mod 2^64 of chosen coefficients.
   void decode(const Poly& x, std::span<const std::uint32_t> coefficients,
               std::span<std::uint64_t> out) const;
+  /// Of encode: x * product() mod 2^64, as a signed integer, times factors()[i] mod q_i.
+  std::uint64_t product() const { return m_product; }
+  const std::vector<std::uint64_t>& factors() const { return m_encode; }
 
  private:
   Basis m_basis;

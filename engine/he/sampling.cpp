@@ -35,6 +35,10 @@ std::int64_t binomial(std::uint64_t word) {
 
 Result<Sampler> Sampler::fresh() {
   PILLARBOX_ASSIGN(const random::Seed secret, random::freshSeed());
+  return of(secret);
+}
+
+Result<Sampler> Sampler::of(const random::Seed& secret) {
   PILLARBOX_ASSIGN(const random::Seed open, random::freshSeed());
   return Sampler(secret, open);
 }

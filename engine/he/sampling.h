@@ -33,6 +33,8 @@ class Sampler {
       : m_words(secret, 0), m_seeds(open, 1) {}
   /// From the operating system's generator. Errors: as random::freshSeed.
   static Result<Sampler> fresh();
+  /// The same with a given seed of the secrets.
+  static Result<Sampler> of(const random::Seed& secret);
 
   /// Uniform on {−1, 0, 1}, one for each coefficient, in every limb; not transformed.
   Poly ternary(const Basis& basis);

@@ -84,14 +84,16 @@ class TestStructure : public QObject {
       QTest::newRow(folder) << QString::fromLatin1(folder) << allowed;
     };
     row("engine/core", {"engine/core"});
-    row("engine/device", {"engine/core", "engine/device", "engine/kernels/cuda/ring_table.h"});
+    row("engine/device", {"engine/core", "engine/device", "engine/kernels/cuda/ring_table.h",
+                          "engine/he/cuda/he_table.h"});
+    row("engine/he", {"engine/core", "engine/device", "engine/random", "engine/he"});
     row("engine/random", {"engine/core", "engine/random"});
     row("models", {"engine/core", "models"});
     row("engine/ring", {"engine/core", "engine/ring", "models"});
     row("engine/kernels",
         {"engine/core", "engine/device", "engine/ring", "engine/kernels", "models"});
-    row("engine/offline", {"engine/core", "engine/random", "engine/ring", "engine/kernels",
-                           "engine/he", "engine/offline", "models", "net"});
+    row("engine/offline", {"engine/core", "engine/device", "engine/random", "engine/ring",
+                           "engine/kernels", "engine/he", "engine/offline", "models", "net"});
     row("engine/protocol", {"engine/core", "engine/random", "engine/ring", "engine/kernels",
                             "engine/offline", "engine/protocol", "models"});
     row("engine/inference",

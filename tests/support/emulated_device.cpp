@@ -159,6 +159,7 @@ void enqueue(Stream stream, std::function<void()> work) {
 
 }  // namespace pillarbox::testing
 
+#include "engine/he/cuda/he_table.cuh"
 #include "engine/kernels/cuda/ring_table.cuh"
 
 namespace pillarbox::testing {
@@ -296,6 +297,7 @@ Table makeTable() {
     });
   };
   table.ring = &kernels::cuda::kLaunchers;
+  table.he = &he::cuda::kLaunchers;
   return table;
 }
 

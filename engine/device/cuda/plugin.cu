@@ -3,6 +3,7 @@
 #include <cstdio>
 
 #include "engine/device/cuda/runtime.h"
+#include "engine/he/cuda/he_table.h"
 #include "engine/kernels/cuda/ring_table.h"
 
 namespace pillarbox::device {
@@ -191,6 +192,7 @@ constexpr Table kTable = {
     .launchGraph = launchGraph,
     .destroyGraph = destroyGraph,
     .ring = &kernels::cuda::kRingTable,
+    .he = &he::cuda::kHeTable,
 };
 
 }  // namespace

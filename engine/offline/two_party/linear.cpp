@@ -17,9 +17,6 @@ namespace {
 constexpr std::uint32_t kDegree = 8192;
 constexpr std::uint32_t kPrimeBits = 50;
 constexpr std::uint32_t kReturnBits = 37;
-/// he::reply's flooding is uniform in [−2^84, 2^84).
-constexpr std::uint32_t kFloodingBits = 85;
-
 /// Groups whose transformed weights are held at a time: 16 limbs of 64 kB stay in the cache.
 constexpr std::size_t kGroupsAtOnce = 16;
 
@@ -60,17 +57,43 @@ class FirstError {
   Status m_status;
 };
 
-/// The engine's work on one pass once its requests are there.
-class PassWork {
+}  // namespace
+
+std::vector<std::uint32_t> indicesOf(std::span<const LinearPlan::OutputEntry> entries) {
+  std::vector<std::uint32_t> indices;
+  indices.reserve(entries.size());
+  for (const auto& entry : entries) indices.push_back(entry.index);
+  return indices;
+}
+
+SecureVector<std::uint64_t> negatedMask(const he::Parameters& parameters,
+                                        std::span<const LinearPlan::OutputEntry> entries,
+                                        std::span<const std::uint64_t> mask) {
+  SecureVector<std::uint64_t> words(parameters.degree());
+  std::fill(words.begin(), words.end(), 0);
+  for (const auto& entry : entries) {
+    words[entry.index] = entry.negative ? mask[entry.element] : 0 - mask[entry.element];
+  }
+  return words;
+}
+
+namespace {
+
+/// A pass on the processor.
+class ProcessorPass : public PassWork {
  public:
-  PassWork(const LinearPlan& plan, const Pass& pass, const he::Parameters& parameters,
-           std::span<const std::int32_t> weights, const LinearKeys& keys)
-      : m_plan(plan),
+  ProcessorPass(const LinearContext& context, const LinearPlan& plan, const Pass& pass,
+                std::span<const std::int32_t> weights, const LinearKeys& keys, unsigned threads)
+      : m_context(context),
+        m_plan(plan),
         m_pass(pass),
-        m_parameters(parameters),
-        m_q(parameters.q()),
+        m_parameters(context.parameters()),
+        m_q(m_parameters.q()),
         m_weights(weights),
+        m_keys(keys),
+        m_threads(threads),
         m_requests(pass.tiles.size() * pass.groups) {
+    const he::Parameters& parameters = m_parameters;
     const std::size_t n = parameters.degree();
     for (std::uint32_t group = 0; group < pass.groups; ++group) {
       m_entries.push_back(plan.weightEntries(pass, group));
@@ -91,11 +114,11 @@ class PassWork {
       const he::Modulus& q = m_q.modulus(i);
       m_undoubling.push_back(q.inverse(q.power(2, pass.levels)));
     }
+    // Each block is cut into subtrees where there are fewer blocks than threads.
+    while (m_depth < pass.levels && (std::size_t{pass.blocks} << m_depth) < 2 * threads) ++m_depth;
   }
 
-  std::size_t requestCount() const { return m_requests.size(); }
-
-  Status takeRequest(std::size_t number, std::span<const std::byte> bytes) {
+  Status takeRequest(std::size_t number, std::span<const std::byte> bytes) override {
     PILLARBOX_ASSIGN(const he::SeededCiphertext request,
                      he::parseSeededCiphertext(m_parameters, bytes));
     he::Ciphertext& ciphertext = m_requests[number];
@@ -105,12 +128,56 @@ class PassWork {
     return {};
   }
 
+  std::uint32_t wave() const override { return std::max(1U, 2 * m_threads >> m_depth); }
+
+  Result<std::vector<std::vector<std::byte>>> replies(
+      std::uint32_t first, std::uint32_t blocks, std::span<const std::uint64_t> mask,
+      std::span<const random::Seed> secrets) override {
+    const std::uint32_t parts = 1U << m_depth;
+    std::vector<Tiles> packed(std::size_t{blocks} * parts);
+    forEach(m_threads, packed.size(), [&](std::size_t i) {
+      const auto block = static_cast<std::uint32_t>(first + i / parts);
+      const auto residue = static_cast<std::uint32_t>(i % parts);
+      if (residue >= m_pass.leavesOf(block)) return;
+      Scratch scratch(*this);
+      packed[i] = pack(block, m_depth, residue, scratch);
+    });
+    for (std::uint32_t level = m_depth; level-- > 0;) {
+      const std::uint32_t pairs = 1U << level;
+      forEach(m_threads, std::size_t{blocks} * pairs, [&](std::size_t i) {
+        Tiles& even = packed[i / pairs * parts + i % pairs];
+        if (!even.empty()) {
+          merge(level, even, std::move(packed[i / pairs * parts + i % pairs + pairs]));
+        }
+      });
+    }
+    const std::size_t tiles = m_pass.tiles.size();
+    std::vector<std::vector<std::byte>> replies(blocks * tiles);
+    FirstError error;
+    forEach(m_threads, replies.size(), [&](std::size_t i) {
+      const auto block = static_cast<std::uint32_t>(i / tiles);
+      auto sampler = he::Sampler::of(secrets[i]);
+      if (!sampler.ok()) return error.add(sampler.error());
+      const auto entries = m_plan.outputEntries(m_pass, m_pass.tiles[i % tiles], first + block);
+      he::Ciphertext& result = packed[block * parts][i % tiles];
+      result.c0 = he::narrowed(m_parameters, result.c0);
+      replies[i] = he::serialize(
+          m_parameters,
+          he::reply(m_parameters, m_keys.publicKey, result,
+                    m_context.requestWords().encode(negatedMask(m_parameters, entries, mask)),
+                    kFloodingBits, indicesOf(entries), *sampler));
+    });
+    PILLARBOX_TRY(error.status());
+    return replies;
+  }
+
+ private:
   /// One ciphertext for each tile, c0 over the full basis (he::addAutomorphism).
   using Tiles = std::vector<he::Ciphertext>;
 
   /// What one thread needs for leaves.
   struct Scratch {
-    explicit Scratch(const PassWork& work)
+    explicit Scratch(const ProcessorPass& work)
         : atOnce(std::min<std::size_t>(kGroupsAtOnce, work.m_pass.groups)),
           transformed(atOnce * work.m_parameters.degree()),
           part(work.m_parameters.degree()),
@@ -158,13 +225,6 @@ class PassWork {
     }
   }
 
-  /// A merged result as a ciphertext.
-  he::Ciphertext finish(he::Ciphertext result) const {
-    result.c0 = he::narrowed(m_parameters, result.c0);
-    return result;
-  }
-
- private:
   std::size_t spacingOf(std::uint32_t level) const {
     return std::size_t{m_pass.channels >> m_pass.levels} << level;
   }
@@ -220,11 +280,15 @@ class PassWork {
     return result;
   }
 
+  const LinearContext& m_context;
   const LinearPlan& m_plan;
   const Pass& m_pass;
   const he::Parameters& m_parameters;
   const he::Basis& m_q;
   std::span<const std::int32_t> m_weights;
+  const LinearKeys& m_keys;
+  const unsigned m_threads;
+  std::uint32_t m_depth = 0;                                    // of the subtrees' roots
   std::vector<std::vector<LinearPlan::WeightEntry>> m_entries;  // by group
   std::vector<const he::GaloisKey*> m_galois;                   // by level
   std::vector<he::Poly> m_shifts;           // by level: X^h over the full basis, transformed
@@ -232,12 +296,35 @@ class PassWork {
   std::vector<he::Ciphertext> m_requests;   // tile by tile
 };
 
-std::vector<std::uint32_t> indicesOf(std::span<const LinearPlan::OutputEntry> entries) {
-  std::vector<std::uint32_t> indices;
-  indices.reserve(entries.size());
-  for (const auto& entry : entries) indices.push_back(entry.index);
-  return indices;
-}
+class ProcessorOp : public OpWork {
+ public:
+  ProcessorOp(std::shared_ptr<const LinearContext> context, const LinearPlan& plan,
+              std::span<const std::int32_t> weights)
+      : m_context(std::move(context)), m_plan(plan), m_weights(weights) {}
+  std::unique_ptr<PassWork> begin(const Pass& pass, const LinearKeys& keys,
+                                  unsigned threads) const override {
+    return std::make_unique<ProcessorPass>(*m_context, m_plan, pass, m_weights, keys, threads);
+  }
+
+ private:
+  std::shared_ptr<const LinearContext> m_context;
+  const LinearPlan& m_plan;
+  std::span<const std::int32_t> m_weights;
+};
+
+class ProcessorBackend : public LinearBackend {
+ public:
+  explicit ProcessorBackend(std::shared_ptr<const LinearContext> context)
+      : m_context(std::move(context)) {}
+  std::shared_ptr<const OpWork> prepare(const LinearPlan& plan,
+                                        std::span<const std::int32_t> weights) const override {
+    return std::make_shared<ProcessorOp>(m_context, plan, weights);
+  }
+  std::shared_ptr<const KeptKeys> keep(const LinearKeys&) const override { return nullptr; }
+
+ private:
+  std::shared_ptr<const LinearContext> m_context;
+};
 
 }  // namespace
 
@@ -337,7 +424,8 @@ Status LinearClient::receive(const LinearPlan& plan, const Pass& pass, const Byt
 
 Result<LinearEngine> LinearEngine::create(std::shared_ptr<const LinearContext> context,
                                           const LinearPlan& plan,
-                                          std::span<const std::int32_t> weights) {
+                                          std::span<const std::int32_t> weights,
+                                          const LinearBackend* backend) {
   if (weights.size() != plan.op().weightCount()) {
     throw std::logic_error("linear phase: weights of another shape");
   }
@@ -361,84 +449,58 @@ Result<LinearEngine> LinearEngine::create(std::shared_ptr<const LinearContext> c
     }
   }
   LinearEngine engine;
-  engine.m_context = std::move(context);
   engine.m_plan = &plan;
-  engine.m_weights = weights;
+  try {
+    engine.m_work = backend != nullptr
+                        ? backend->prepare(plan, weights)
+                        : processorBackend(std::move(context))->prepare(plan, weights);
+  } catch (const device::DeviceError& failure) {
+    return Error{ErrorCode::Internal, failure.what()};
+  }
   return engine;
 }
 
 Status LinearEngine::evaluate(const Pass& pass, const LinearKeys& keys, const ByteSource& source,
                               std::span<const std::uint64_t> mask, const ByteSink& sink,
                               unsigned threads) const {
-  const LinearPlan& plan = *m_plan;
-  if (mask.size() != plan.op().out.size()) {
+  if (mask.size() != m_plan->op().out.size()) {
     throw std::logic_error("linear phase: a mask of another shape");
   }
-  const he::Parameters& parameters = m_context->parameters();
   threads = std::max(1U, threads);
-  PassWork work(plan, pass, parameters, m_weights, keys);
-  const std::size_t tiles = pass.tiles.size();
-
-  const std::size_t atOnce = 4 * threads;
-  std::vector<std::vector<std::byte>> bytes(std::min(work.requestCount(), atOnce));
-  for (std::size_t first = 0; first < work.requestCount(); first += atOnce) {
-    const std::size_t count = std::min(atOnce, work.requestCount() - first);
-    for (std::size_t i = 0; i < count; ++i) {
-      bytes[i].resize(plan.sizes().requestBytes);
-      PILLARBOX_TRY(source(bytes[i]));
-    }
-    FirstError error;
-    forEach(threads, count,
-            [&](std::size_t i) { error.add(work.takeRequest(first + i, bytes[i])); });
-    PILLARBOX_TRY(error.status());
-  }
-
-  // A wave of blocks at a time, each cut into subtrees where there are fewer blocks than threads.
-  std::uint32_t depth = 0;
-  while (depth < pass.levels && (std::size_t{pass.blocks} << depth) < 2 * threads) ++depth;
-  const std::uint32_t parts = 1U << depth;
-  const std::uint32_t wave = std::max(1U, 2 * threads / parts);
-  for (std::uint32_t first = 0; first < pass.blocks; first += wave) {
-    const std::uint32_t blocks = std::min(wave, pass.blocks - first);
-    std::vector<PassWork::Tiles> packed(std::size_t{blocks} * parts);
-    forEach(threads, packed.size(), [&](std::size_t i) {
-      const auto block = static_cast<std::uint32_t>(first + i / parts);
-      const auto residue = static_cast<std::uint32_t>(i % parts);
-      if (residue >= pass.leavesOf(block)) return;
-      PassWork::Scratch scratch(work);
-      packed[i] = work.pack(block, depth, residue, scratch);
-    });
-    for (std::uint32_t level = depth; level-- > 0;) {
-      const std::uint32_t pairs = 1U << level;
-      forEach(threads, std::size_t{blocks} * pairs, [&](std::size_t i) {
-        PassWork::Tiles& even = packed[i / pairs * parts + i % pairs];
-        if (!even.empty()) {
-          work.merge(level, even, std::move(packed[i / pairs * parts + i % pairs + pairs]));
-        }
-      });
-    }
-    std::vector<std::vector<std::byte>> replies(blocks * tiles);
-    FirstError error;
-    forEach(threads, replies.size(), [&](std::size_t i) {
-      const auto block = static_cast<std::uint32_t>(i / tiles);
-      auto sampler = he::Sampler::fresh();
-      if (!sampler.ok()) return error.add(sampler.error());
-      const auto entries = plan.outputEntries(pass, pass.tiles[i % tiles], first + block);
-      SecureVector<std::uint64_t> words(parameters.degree());
-      std::fill(words.begin(), words.end(), 0);
-      for (const auto& entry : entries) {
-        words[entry.index] = entry.negative ? mask[entry.element] : 0 - mask[entry.element];
+  try {
+    const auto work = m_work->begin(pass, keys, threads);
+    const std::size_t requests = pass.tiles.size() * pass.groups, atOnce = 4 * threads;
+    std::vector<std::vector<std::byte>> bytes(std::min(requests, atOnce));
+    for (std::size_t first = 0; first < requests; first += atOnce) {
+      const std::size_t count = std::min(atOnce, requests - first);
+      for (std::size_t i = 0; i < count; ++i) {
+        bytes[i].resize(m_plan->sizes().requestBytes);
+        PILLARBOX_TRY(source(bytes[i]));
       }
-      replies[i] = he::serialize(parameters,
-                                 he::reply(parameters, keys.publicKey,
-                                           work.finish(std::move(packed[block * parts][i % tiles])),
-                                           m_context->m_request.encode(words), kFloodingBits,
-                                           indicesOf(entries), *sampler));
-    });
-    PILLARBOX_TRY(error.status());
-    for (const auto& reply : replies) PILLARBOX_TRY(sink(reply));
+      FirstError error;
+      forEach(threads, count,
+              [&](std::size_t i) { error.add(work->takeRequest(first + i, bytes[i])); });
+      PILLARBOX_TRY(error.status());
+    }
+    for (std::uint32_t first = 0; first < pass.blocks;) {
+      const std::uint32_t blocks = std::min(work->wave(), pass.blocks - first);
+      std::vector<random::Seed> secrets(blocks * pass.tiles.size());
+      for (random::Seed& secret : secrets) {
+        PILLARBOX_ASSIGN(secret, random::freshSeed());
+      }
+      PILLARBOX_ASSIGN(const auto replies, work->replies(first, blocks, mask, secrets));
+      for (const auto& reply : replies) PILLARBOX_TRY(sink(reply));
+      first += blocks;
+    }
+  } catch (const device::DeviceError& failure) {
+    return Error{ErrorCode::Internal, failure.what()};
   }
   return {};
+}
+
+std::shared_ptr<const LinearBackend> processorBackend(
+    std::shared_ptr<const LinearContext> context) {
+  return std::make_shared<ProcessorBackend>(std::move(context));
 }
 
 }  // namespace pillarbox::offline::two_party

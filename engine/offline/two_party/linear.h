@@ -53,6 +53,7 @@
 #include "engine/core/result.h"
 #include "engine/he/galois.h"
 #include "engine/he/rlwe.h"
+#include "engine/offline/two_party/linear_backend.h"
 #include "engine/offline/two_party/plan.h"
 
 namespace pillarbox::offline::two_party {
@@ -75,10 +76,11 @@ class LinearContext {
   Result<LinearPlan> plan(const models::LinearOp& op) const {
     return LinearPlan::make(op, m_sizes);
   }
+  /// The encoding of requests, over Q.
+  const he::Word64& requestWords() const { return m_request; }
 
  private:
   friend class LinearClient;
-  friend class LinearEngine;
   explicit LinearContext(std::shared_ptr<const he::Parameters> parameters);
   std::shared_ptr<const he::Parameters> m_parameters;
   CiphertextSizes m_sizes;
@@ -96,7 +98,18 @@ inline constexpr double kReplyDistance = 0x1p-54;
 struct LinearKeys {
   he::PublicKey publicKey;
   std::vector<he::GaloisKey> galois;  ///< one for each of galoisExponents()
+  /// What LinearBackend::keep() made of them; where it is missing, each pass makes its own.
+  std::shared_ptr<const KeptKeys> kept;
 };
+
+/// he::reply's flooding is uniform in [−2^84, 2^84).
+inline constexpr std::uint32_t kFloodingBits = 85;
+
+/// The coefficients of a reply, and what is added to them.
+std::vector<std::uint32_t> indicesOf(std::span<const LinearPlan::OutputEntry> entries);
+SecureVector<std::uint64_t> negatedMask(const he::Parameters& parameters,
+                                        std::span<const LinearPlan::OutputEntry> entries,
+                                        std::span<const std::uint64_t> mask);
 
 /// Most weights, in absolute value, that one leaf's polynomials may have together.
 inline constexpr std::uint64_t kMaxLeafNorm = std::uint64_t{1} << 26;
@@ -128,24 +141,27 @@ class LinearClient {
 class LinearEngine {
  public:
   /// @param weights  [outC][inC][kernelH][kernelW] or [out][in]
-  /// Errors: InvalidArgument if a leaf's weights are above kMaxLeafNorm.
+  /// @param backend  does the arithmetic; null: the processor
+  /// Errors: InvalidArgument if a leaf's weights are above kMaxLeafNorm; Internal if a device
+  /// fails.
   static Result<LinearEngine> create(std::shared_ptr<const LinearContext> context,
-                                     const LinearPlan& plan, std::span<const std::int32_t> weights);
+                                     const LinearPlan& plan, std::span<const std::int32_t> weights,
+                                     const LinearBackend* backend = nullptr);
 
   /// Receives a pass's requests, then computes and sends its replies: block by block, and in a
   /// block tile by tile. Memory: the pass's requests (0.4 MB each, at most 160 unless one tile has
   /// more), and about 2·threads·(levels + 2) ciphertexts a tile.
   /// @param mask  s', op.out.size() words, uniform and fresh
-  /// Errors: those of source and sink; Format, Protocol for bytes that are no request.
+  /// Errors: those of source and sink; Format, Protocol for bytes that are no request; Internal if
+  /// a device fails.
   Status evaluate(const Pass& pass, const LinearKeys& keys, const ByteSource& source,
                   std::span<const std::uint64_t> mask, const ByteSink& sink,
                   unsigned threads = 1) const;
 
  private:
   LinearEngine() = default;
-  std::shared_ptr<const LinearContext> m_context;
   const LinearPlan* m_plan = nullptr;
-  std::span<const std::int32_t> m_weights;
+  std::shared_ptr<const OpWork> m_work;
 };
 
 }  // namespace pillarbox::offline::two_party

@@ -634,12 +634,19 @@ class Engine : public EngineParty {
  public:
   static Result<std::shared_ptr<const EngineParty>> create(
       std::shared_ptr<const SetPlan> plan, std::shared_ptr<const models::ModelWeights> weights,
-      unsigned threads) {
+      unsigned threads, device::DevicePtr device) {
     auto engine = std::shared_ptr<Engine>(new Engine(std::move(plan), std::move(weights), threads));
+    if (device) {
+      const std::uint64_t forWeights = device->info().memoryBytes / 4;
+      PILLARBOX_TRY(onDevice([&] {
+        engine->m_backend = deviceBackend(engine->m_parts.linear, std::move(device), forWeights);
+      }));
+    }
     for (const WeightedOpPlan& op : engine->m_parts.ops) {
       PILLARBOX_ASSIGN(LinearEngine linear,
                        LinearEngine::create(engine->m_parts.linear, op.plan,
-                                            engine->m_weights->weights[op.op->weightIndex]));
+                                            engine->m_weights->weights[op.op->weightIndex],
+                                            engine->m_backend.get()));
       engine->m_linear.push_back(std::move(linear));
     }
     return std::shared_ptr<const EngineParty>(std::move(engine));
@@ -658,6 +665,9 @@ class Engine : public EngineParty {
       PILLARBOX_TRY(channel.receiveBytes(bytes));
       PILLARBOX_ASSIGN(auto key, he::parseGaloisKey(ring, exponent, bytes));
       keys->linear.galois.push_back(std::move(key));
+    }
+    if (m_backend) {
+      PILLARBOX_TRY(onDevice([&] { keys->linear.kept = m_backend->keep(keys->linear); }));
     }
     for (const PowersBatch& batch : m_parts.batches) {
       std::optional<PowersPublicKey> key;
@@ -707,6 +717,15 @@ class Engine : public EngineParty {
     for (std::uint32_t s = 0; s < m_parts.model->stages.size(); ++s) {
       m_batchOf.push_back(m_parts.model->stages[s].activation ? m_parts.batchOf(s) : 0);
     }
+  }
+
+  static Status onDevice(const std::function<void()>& work) {
+    try {
+      work();
+    } catch (const device::DeviceError& failure) {
+      return Error{ErrorCode::Internal, failure.what()};
+    }
+    return {};
   }
 
   /// s by stage.
@@ -792,8 +811,9 @@ class Engine : public EngineParty {
   const SetPlan::Parts& m_parts;
   const std::shared_ptr<const models::ModelWeights> m_weights;
   const unsigned m_threads;
-  std::vector<std::size_t> m_batchOf;  ///< by stage
-  std::vector<LinearEngine> m_linear;  ///< by op
+  std::vector<std::size_t> m_batchOf;              ///< by stage
+  std::shared_ptr<const LinearBackend> m_backend;  ///< null: the processor
+  std::vector<LinearEngine> m_linear;              ///< by op
 };
 
 }  // namespace
@@ -805,8 +825,8 @@ Result<std::unique_ptr<const ClientParty>> makeClientParty(std::shared_ptr<const
 
 Result<std::shared_ptr<const EngineParty>> makeEngineParty(
     std::shared_ptr<const SetPlan> plan, std::shared_ptr<const models::ModelWeights> weights,
-    unsigned threads) {
-  return Engine::create(std::move(plan), std::move(weights), threads);
+    unsigned threads, device::DevicePtr device) {
+  return Engine::create(std::move(plan), std::move(weights), threads, std::move(device));
 }
 
 }  // namespace pillarbox::offline::two_party

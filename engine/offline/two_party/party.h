@@ -47,6 +47,7 @@
 #include <memory>
 
 #include "engine/core/result.h"
+#include "engine/device/device.h"
 #include "engine/offline/correlation_set.h"
 #include "models/description.h"
 #include "net/channel.h"
@@ -133,8 +134,9 @@ Result<std::unique_ptr<const ClientParty>> makeClientParty(std::shared_ptr<const
                                                            unsigned threads);
 /// Errors: as SetPlan::create; InvalidArgument for weights that are too large (linear.h).
 /// @param weights  of the plan's model; kept
+/// @param device   does the arithmetic of linear layers (linear_backend.h); null: the processor
 Result<std::shared_ptr<const EngineParty>> makeEngineParty(
     std::shared_ptr<const SetPlan> plan, std::shared_ptr<const models::ModelWeights> weights,
-    unsigned threads);
+    unsigned threads, device::DevicePtr device = nullptr);
 
 }  // namespace pillarbox::offline::two_party

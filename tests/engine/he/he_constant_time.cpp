@@ -6,16 +6,27 @@
 // What leaves a party is declared defined again, as the network would make it. At the end a branch
 // on a secret shows that it would have been noticed.
 //
+// The device's kernels run in emulation, blocks of one thread each (so that no stacks are switched
+// between threads, which valgrind could not follow).
+//
 // Exit status: 0 if nothing was reported, 77 outside valgrind (CTest: skipped).
 #include <valgrind/memcheck.h>
 
 #include <cstdio>
+#include <deque>
 
 #include "engine/he/wire.h"
+// The words of CUDA come first.
+// clang-format off
+#include "tests/support/cuda_emulator.h"
+#include "engine/he/cuda/kernels.cuh"
+// clang-format on
 
 using namespace pillarbox;
 
 namespace {
+
+using Words = std::vector<std::uint64_t>;
 
 template <typename T>
 void poison(T& values) {
@@ -74,6 +85,85 @@ void runKernels() {
   }
 }
 
+/// Every kernel of the device that sees secrets, on secret operands.
+void runDeviceKernels() {
+  using namespace he::cuda;
+  constexpr std::uint32_t kLog = 6, kDegree = 1U << kLog;
+  he::PrimeSource source(kDegree);
+  std::deque<Words> tables;
+  std::vector<Prime> primes;
+  for (const std::uint32_t bits : {50U, 37U}) {
+    const he::Ntt ntt(kDegree, he::Modulus(source.next(bits)));
+    const he::Modulus& q = ntt.tables().modulus;
+    const auto shoup = [&](std::uint64_t w) {
+      return static_cast<std::uint64_t>((U128{w} << 64) / q.value());
+    };
+    const auto pairs = [&](const std::vector<std::uint64_t>& roots) {
+      Words& table = tables.emplace_back();
+      for (std::uint32_t i = 0; i < kDegree; ++i)
+        table.insert(table.end(), {roots[i], shoup(roots[i])});
+      return table.data();
+    };
+    const U128 ratio = ~U128{0} / q.value();
+    Prime& prime = primes.emplace_back();
+    prime.value = q.value();
+    prime.ratioLow = static_cast<std::uint64_t>(ratio);
+    prime.ratioHigh = static_cast<std::uint64_t>(ratio >> 64);
+    prime.two64 = q.reduce(U128{1} << 64);
+    prime.inverseDegree = ntt.tables().inverseDegree;
+    prime.inverseDegreeShoup = shoup(prime.inverseDegree);
+    prime.roots = pairs(ntt.tables().roots);
+    prime.inverseRoots = pairs(ntt.tables().inverseRoots);
+    prime.bits = q.bits();
+  }
+  const Ring ring{primes.data(), kLog};
+  Words a = secretWords(2 * kDegree), b = secretWords(2 * kDegree), out = secretWords(2 * kDegree);
+  for (Words* words : {&a, &b, &out}) {
+    for (auto& word : *words) word &= (std::uint64_t{1} << 36) - 1;
+  }
+  const Rows ra{a.data(), 1, 2, 2, 0, 1}, rb{b.data(), 1, 2, 2, 0, 1},
+      ro{out.data(), 1, 2, 2, 0, 1};
+  const auto each = [&](const auto& body) { testing::runGrid(2 * kDegree, 1, body); };
+
+  testing::runGrid(kDegree, 1, [&] { outerStages<true, 1>(ring, ra, false); });
+  testing::runGrid(2, 1, [&] { innerStages<true>(ring, ra, kLog, false); });
+  testing::runGrid(2, 1, [&] { innerStages<false>(ring, ra, kLog, false); });
+  testing::runGrid(kDegree, 1, [&] { outerStages<false, 1>(ring, ra, false); });
+  each([&] { addKernel(ring, ro, ra, rb); });
+  each([&] { multiplyKernel(ring, ro, ra, rb); });
+  each([&] { scaleKernel(ring, ro, ra, Scalars{{3, 4}}); });
+  each([&] { butterflyKernel(ring, ra, rb, rb, ro); });
+  const Operand left{a.data(), 0, 0, 0, 1}, right{b.data(), 0, 0, 0, 1};
+  testing::runGrid(kDegree, 1, [&] { dotPairKernel(ring, ro, ro, left, right, right, 1, 2); });
+  each([&] { liftKernel(ring, ro, ra, rb); });
+  std::vector<std::uint32_t> indices(kDegree, 5);
+  each([&] { permuteAddKernel(ring, ra, rb, indices.data()); });
+  const std::uint64_t in[] = {1, 2}, rows[] = {1, 2, 3, 4, 5, 6};
+  const double reciprocals[] = {0x1p-50, 0x1p-37};
+  testing::runGrid(kDegree, 1, [&] {
+    changeKernel(ring, ro, ra, Change{in, reciprocals, rows, 2, 2});
+  });
+  const std::uint32_t count = kDegree;
+  each([&] { gatherKernel(ring, out.data(), ra, indices.data(), &count); });
+  each([&] { encodeKernel(ring, ro, b.data(), 0x1234567, Scalars{{3, 4}}); });
+  std::vector<std::int32_t> weights(kDegree, -4095), map(kDegree, -7);
+  poison(weights);
+  Leaves leaves;
+  leaves.groups = 1;
+  each([&] { factorsKernel(ring, ro, weights.data(), kDegree, map.data(), leaves); });
+
+  std::vector<std::uint8_t> seed(32, 7);
+  poison(seed);
+  std::vector<std::uint32_t> schedule(kKeyWords);
+  Words words(4 * kDegree);
+  testing::runGrid(1, 1, [&] { keysKernel(schedule.data(), seed.data(), 1); });
+  testing::runGrid(kDegree, 1,
+                   [&] { wordsKernel(words.data(), schedule.data(), 0, 0, words.size()); });
+  each([&] { ternaryKernel(ring, ro, words.data(), 0); });
+  each([&] { errorKernel(ring, ro, words.data(), 0); });
+  each([&] { floodingKernel(ring, ro, words.data(), 0, 85, rows); });
+}
+
 void runProtocol() {
   const auto shared = he::Parameters::create({4096, {36, 36}, {36}, {30, 37}, {}}).value();
   const he::Parameters& p = *shared;
@@ -116,6 +206,7 @@ int main() {
     return 77;
   }
   runKernels();
+  runDeviceKernels();
   runProtocol();
   const unsigned found = VALGRIND_COUNT_ERRORS;
   if (found != 0) {
