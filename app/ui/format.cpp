@@ -16,6 +16,10 @@ class Text {
 constexpr int kFingerprintBytes = 32;
 }  // namespace
 
+QString formatCount(qint64 value) {
+  return QLocale().toString(value);
+}
+
 QString formatBytes(quint64 bytes) {
   if (bytes < 1000) return Text::tr("%1 bytes").arg(bytes);
   return QLocale().formattedDataSize(static_cast<qint64>(bytes), bytes < 100000 ? 1 : 2,

@@ -6,6 +6,8 @@
 
 namespace pillarbox::ui {
 
+/// "47,400", with the separators of the user's language.
+QString formatCount(qint64 value);
 /// "1.38 MB", in powers of 1000 as network tools count.
 QString formatBytes(quint64 bytes);
 /// "0.8 ms", "412 ms", "1.24 s", "2 min 05 s".

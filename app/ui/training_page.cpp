@@ -5,10 +5,7 @@
 
 #include <QAction>
 #include <QButtonGroup>
-#include <QCheckBox>
-#include <QComboBox>
 #include <QDir>
-#include <QDoubleSpinBox>
 #include <QFileDialog>
 #include <QFileInfo>
 #include <QFontDatabase>
@@ -17,17 +14,13 @@
 #include <QInputDialog>
 #include <QJsonArray>
 #include <QLabel>
-#include <QLineEdit>
 #include <QListWidget>
-#include <QLocale>
 #include <QMessageBox>
 #include <QPainter>
 #include <QPlainTextEdit>
 #include <QProgressBar>
 #include <QPushButton>
-#include <QRegularExpression>
 #include <QScrollArea>
-#include <QSpinBox>
 #include <QStackedWidget>
 #include <QStyledItemDelegate>
 #include <QTableWidget>
@@ -39,6 +32,7 @@
 #include "app/ui/theme.h"
 #include "app/ui/training_charts.h"
 #include "app/ui/training_dialogs.h"
+#include "app/ui/training_form.h"
 #include "app/ui/widgets.h"
 
 namespace pillarbox::ui {
@@ -50,7 +44,6 @@ using client::TrainingProcess;
 namespace {
 
 constexpr int kListWidth = 262;
-constexpr int kFieldWidth = 460;
 constexpr int kCellMargins = 24;
 constexpr int kNarrowListWidth = 196;
 constexpr int kNarrow = 860;  ///< of the page
@@ -58,18 +51,6 @@ enum Role { FolderRole = Qt::UserRole, NameRole, FactsRole, IconRole, ToneRole }
 const char kProcessMessage[] = "process";
 const char kSilenceMessage[] = "silence";
 const char kCommandMessage[] = "command";
-
-/// How long to train, as a multiple of the preset's own length.
-struct Length {
-  const char* name;
-  double factor;
-};
-constexpr Length kLengths[] = {
-    {QT_TRANSLATE_NOOP("TrainingPage", "Quick look, %1 epochs: is the data right?"), 0.1},
-    {QT_TRANSLATE_NOOP("TrainingPage", "Standard, %1 epochs: good for most data"), 1},
-    {QT_TRANSLATE_NOOP("TrainingPage", "Thorough, %1 epochs: the last points of accuracy"), 3},
-};
-constexpr int kStandard = 1;
 
 QString percent(double ratio, int digits = 1) {
   if (ratio < 0) return QStringLiteral("–");
@@ -80,10 +61,6 @@ QString percent(double ratio, int digits = 1) {
 QString smallPercent(double ratio) {
   if (!std::isfinite(ratio)) return QStringLiteral("–");
   return QStringLiteral("%1 %").arg(100 * ratio, 0, 'g', 2);
-}
-
-QString count(qint64 value) {
-  return QLocale().toString(value);
 }
 
 QString stateName(const RunRecord& run) {
@@ -144,15 +121,6 @@ class DataArea : public QWidget {
     painter.drawRoundedRect(QRectF(rect()).adjusted(1, 1, -1, -1), 14, 14);
   }
 };
-
-QLabel* muted(const QString& text, QWidget* parent, double factor = 1) {
-  auto* label = new QLabel(text, parent);
-  label->setForegroundRole(QPalette::PlaceholderText);
-  label->setFont(scaledFont(label->font(), factor));
-  label->setTextFormat(Qt::PlainText);
-  label->setWordWrap(true);
-  return label;
-}
 
 QScrollArea* scrolling(QWidget* content, QWidget* parent) {
   auto* scroll = new QScrollArea(parent);
@@ -245,7 +213,18 @@ TrainingPage::TrainingPage(const QString& runsFolder, const QString& program, QW
   columns->addWidget(buildRuns());
   m_pages = new QStackedWidget(this);
   m_pages->addWidget(buildEmpty());
-  m_pages->addWidget(buildForm());
+  m_form = new TrainingForm(m_runsFolder, m_program, this);
+  connect(m_form, &TrainingForm::folderWanted, this, &TrainingPage::chooseFolder);
+  connect(m_form, &TrainingForm::filesWanted, this, &TrainingPage::chooseFiles);
+  connect(m_form, &TrainingForm::startRequested, this, &TrainingPage::startRun);
+  connect(m_form, &TrainingForm::cancelled, this, [this] {
+    m_pages->setCurrentIndex(m_runs.isEmpty() ? EmptyPage : RunPage);
+    onSelection();
+  });
+  connect(m_form, &TrainingForm::failed, this, [this](const QString& why) {
+    m_message->showMessage(kCommandMessage, Tone::Error, sentence(why));
+  });
+  m_pages->addWidget(scrolling(m_form, this));
   m_pages->addWidget(buildRun());
   m_pages->addWidget(buildCompare());
   columns->addWidget(m_pages, 1);
@@ -261,8 +240,6 @@ TrainingPage::TrainingPage(const QString& runsFolder, const QString& program, QW
     if (key == QLatin1String(kSilenceMessage) && training()) m_process->kill();
     m_message->clear(key);
   });
-  loadNetworks();
-  loadPresets();
   reload();
 }
 
@@ -327,7 +304,7 @@ QWidget* TrainingPage::buildRuns() {
   remove->setDefaultAction(m_delete);
   remove->setAutoRaise(true);
   remove->setAccessibleName(tr("Delete the selected runs"));
-  auto* hint = muted(tr("Select two to compare them (Ctrl+click)."), card, 0.88);
+  auto* hint = mutedLabel(tr("Select two to compare them (Ctrl+click)."), card, 0.88);
   auto* last = new QHBoxLayout;
   last->addWidget(hint, 1);
   last->addWidget(remove, 0, Qt::AlignBottom);
@@ -346,10 +323,11 @@ QWidget* TrainingPage::buildEmpty() {
   title->setFont(scaledFont(font(), 1.7, QFont::DemiBold));
   title->setAlignment(Qt::AlignCenter);
   title->setWordWrap(true);
-  auto* text = muted(tr("Drop a folder or zip with one folder of images for each class, "
-                        "or CIFAR's binary files. A part is set aside for testing where there is "
-                        "no “test” folder. The images stay on this machine."),
-                     area, 1.05);
+  auto* text =
+      mutedLabel(tr("Drop a folder or zip with one folder of images for each class, "
+                    "or CIFAR's binary files. A part is set aside for testing where there is "
+                    "no “test” folder. The images stay on this machine."),
+                 area, 1.05);
   text->setAlignment(Qt::AlignCenter);
   auto* folder = new QPushButton(icon(QStringLiteral("open")), tr("Choose a &folder…"), area);
   folder->setProperty("primary", true);
@@ -371,201 +349,6 @@ QWidget* TrainingPage::buildEmpty() {
   layout->addLayout(buttons);
   layout->addStretch(1);
   return area;
-}
-
-QWidget* TrainingPage::buildForm() {
-  auto* content = new QWidget(this);
-  auto* outer = new QVBoxLayout(content);
-  outer->setContentsMargins(0, 0, 0, 0);
-  auto* card = new Card(content);
-  auto* layout = new QVBoxLayout(card);
-  layout->setContentsMargins(20, 18, 20, 18);
-  layout->setSpacing(14);
-  auto* title = new QLabel(tr("New run"), card);
-  title->setFont(scaledFont(font(), 1.45, QFont::DemiBold));
-  layout->addWidget(title);
-
-  auto* form = new QGridLayout;
-  form->setColumnStretch(1, 1);
-  form->setHorizontalSpacing(18);
-  form->setVerticalSpacing(12);
-  int row = 0;
-  const auto add = [&](const QString& name, QWidget* field, QLabel* text = nullptr) {
-    auto* label = new QLabel(name, card);
-    label->setBuddy(field);
-    form->addWidget(label, row, 0);
-    auto* column = new QVBoxLayout;
-    column->setSpacing(4);
-    column->addWidget(field);
-    if (text != nullptr) column->addWidget(text);
-    form->addLayout(column, row, 1);
-    if (text != nullptr) form->setAlignment(label, Qt::AlignTop);
-    label->setMinimumHeight(field->sizeHint().height());
-    ++row;
-  };
-  const auto choice = [&](const QString& name) {
-    auto* combo = new QComboBox(card);
-    combo->setAccessibleName(name);
-    combo->setSizePolicy(QSizePolicy::Expanding, QSizePolicy::Fixed);
-    combo->setSizeAdjustPolicy(QComboBox::AdjustToMinimumContentsLengthWithIcon);
-    combo->setMinimumContentsLength(10);
-    combo->setMaximumWidth(kFieldWidth);
-    return combo;
-  };
-  auto* dataRow = new QWidget(card);
-  auto* dataLayout = new QHBoxLayout(dataRow);
-  dataLayout->setContentsMargins(0, 0, 0, 0);
-  m_dataLabel = new ElidedLabel(dataRow);
-  m_dataLabel->setElideMode(Qt::ElideMiddle);
-  m_dataLabel->setSizePolicy(QSizePolicy::Ignored, QSizePolicy::Fixed);
-  auto* folder = new QPushButton(tr("&Folder…"), dataRow);
-  folder->setAccessibleDescription(tr("Choose a folder with one folder of images for each class"));
-  auto* zip = new QPushButton(tr("&Zip…"), dataRow);
-  zip->setAccessibleDescription(tr("Choose zip files of images"));
-  connect(folder, &QPushButton::clicked, this, &TrainingPage::chooseFolder);
-  connect(zip, &QPushButton::clicked, this, &TrainingPage::chooseFiles);
-  dataLayout->addWidget(m_dataLabel, 1);
-  dataLayout->addWidget(folder);
-  dataLayout->addWidget(zip);
-  add(tr("Images"), dataRow);
-
-  m_name = new QLineEdit(card);
-  m_name->setMaxLength(80);
-  m_name->setAccessibleName(tr("Name of the run"));
-  m_name->setMaximumWidth(kFieldWidth);
-  add(tr("N&ame"), m_name);
-  m_network = choice(tr("Network"));
-  m_networkText = muted({}, card, 0.92);
-  add(tr("Net&work"), m_network, m_networkText);
-  connect(m_network, &QComboBox::currentIndexChanged, this, &TrainingPage::describeNetwork);
-  m_preset = choice(tr("Preset"));
-  m_presetText = muted({}, card, 0.92);
-  add(tr("Pre&set"), m_preset, m_presetText);
-  connect(m_preset, &QComboBox::currentIndexChanged, this, &TrainingPage::applyPreset);
-  m_length = choice(tr("Length"));
-  for (const Length& length : kLengths) m_length->addItem(tr(length.name));
-  m_length->setCurrentIndex(kStandard);
-  add(tr("&Length"), m_length);
-  connect(m_length, &QComboBox::currentIndexChanged, this, &TrainingPage::applyLength);
-  m_activation = choice(tr("Activation"));
-  m_activation->addItem(tr("Polynomial: for private classification"), true);
-  m_activation->addItem(tr("ReLU: for comparison only, cannot be deployed"), false);
-  add(tr("Act&ivation"), m_activation);
-  layout->addLayout(form);
-
-  m_advancedToggle = new QToolButton(card);
-  m_advancedToggle->setText(tr("Ad&vanced settings"));
-  m_advancedToggle->setCheckable(true);
-  m_advancedToggle->setToolButtonStyle(Qt::ToolButtonTextBesideIcon);
-  m_advancedToggle->setArrowType(Qt::RightArrow);
-  m_advancedToggle->setFocusPolicy(Qt::StrongFocus);
-  m_advancedToggle->setAutoRaise(true);
-  layout->addWidget(m_advancedToggle, 0, Qt::AlignLeft);
-  m_advanced = buildAdvanced();
-  m_advanced->hide();
-  layout->addWidget(m_advanced);
-  connect(m_advancedToggle, &QToolButton::toggled, this, [this](bool on) {
-    m_advanced->setVisible(on);
-    m_advancedToggle->setArrowType(on ? Qt::DownArrow : Qt::RightArrow);
-  });
-
-  m_formProblem = new QLabel(card);
-  m_formProblem->setWordWrap(true);
-  m_formProblem->setForegroundRole(QPalette::PlaceholderText);
-  auto* buttons = new QHBoxLayout;
-  m_start = new QPushButton(icon(QStringLiteral("play")), tr("Start &training"), card);
-  m_start->setProperty("primary", true);
-  auto* cancel = new QPushButton(tr("Cancel"), card);
-  connect(m_start, &QPushButton::clicked, this, &TrainingPage::startRun);
-  connect(cancel, &QPushButton::clicked, this, [this] {
-    m_pages->setCurrentIndex(m_runs.isEmpty() ? EmptyPage : RunPage);
-    onSelection();
-  });
-  buttons->addWidget(m_formProblem, 1);
-  buttons->addWidget(cancel);
-  buttons->addWidget(m_start);
-  layout->addLayout(buttons);
-  outer->addWidget(card);
-  outer->addStretch(1);
-  connect(m_name, &QLineEdit::textChanged, this, &TrainingPage::refreshForm);
-  connect(m_from, &QComboBox::currentIndexChanged, this, &TrainingPage::refreshForm);
-  applyPreset();
-  return scrolling(content, this);
-}
-
-QWidget* TrainingPage::buildAdvanced() {
-  auto* box = new QWidget(this);
-  auto* grid = new QGridLayout(box);
-  grid->setContentsMargins(4, 0, 0, 0);
-  grid->setHorizontalSpacing(18);
-  grid->setVerticalSpacing(10);
-  int cell = 0;
-  const auto add = [&](const QString& name, QWidget* field, const QString& tip) {
-    auto* label = new QLabel(name, box);
-    label->setBuddy(field);
-    field->setToolTip(tip);
-    field->setAccessibleName(name);
-    field->setAccessibleDescription(tip);
-    field->setMinimumWidth(120);
-    grid->addWidget(label, cell / 2, cell % 2 * 2);
-    grid->addWidget(field, cell / 2, cell % 2 * 2 + 1);
-    ++cell;
-  };
-  const auto whole = [box](int least, int most, int value, const QString& zero = {}) {
-    auto* spin = new QSpinBox(box);
-    spin->setRange(least, most);
-    spin->setValue(value);
-    if (!zero.isEmpty()) spin->setSpecialValueText(zero);
-    return spin;
-  };
-  const auto real = [box](double least, double most, double value, int digits, double step,
-                          const QString& lowest = {}) {
-    auto* spin = new QDoubleSpinBox(box);
-    spin->setRange(least, most);
-    spin->setDecimals(digits);
-    spin->setSingleStep(step);
-    spin->setValue(value);
-    if (!lowest.isEmpty()) spin->setSpecialValueText(lowest);
-    return spin;
-  };
-  const QString automatic = tr("Automatic");
-  m_epochs = whole(1, 10000, 30);
-  m_batch = whole(0, 65536, 0, automatic);
-  m_rate = real(0, 10, 0, 4, 0.01, automatic);
-  m_decay = real(-0.0001, 1, -0.0001, 5, 0.0001, automatic);
-  m_smoothing = real(-0.01, 0.9, -0.01, 2, 0.01, automatic);
-  m_range = real(0, 1000, 0, 1, 0.5, automatic);
-  m_imageSize = whole(0, 1024, 0, automatic);
-  m_seed = whole(0, 1000000000, 1);
-  m_threads = whole(0, 1024, 0, tr("All cores"));
-  m_device = new QComboBox(box);
-  m_device->addItem(automatic, QString());
-  m_device->addItem(tr("Processor"), QStringLiteral("cpu"));
-  m_device->addItem(tr("Graphics card (CUDA)"), QStringLiteral("cuda"));
-  m_from = new QComboBox(box);
-  m_teacher = new QComboBox(box);
-  for (QComboBox* runs : {m_from, m_teacher}) {
-    runs->setSizeAdjustPolicy(QComboBox::AdjustToMinimumContentsLengthWithIcon);
-    runs->setMinimumContentsLength(14);
-  }
-  m_classWeights = new QCheckBox(tr("Small classes count as much"), box);
-  add(tr("Epochs"), m_epochs, tr("How often every image is seen"));
-  add(tr("Batch"), m_batch, tr("Images a step; a smaller batch needs less memory"));
-  add(tr("Learning rate"), m_rate, tr("Its peak; it rises first and falls as a cosine"));
-  add(tr("Weight decay"), m_decay, tr("Pulls weights towards zero"));
-  add(tr("Label smoothing"), m_smoothing, tr("Makes the network less sure of itself"));
-  add(tr("Range B"), m_range, tr("Activations are fitted on −B to B"));
-  add(tr("Image size"), m_imageSize, tr("Side in pixels to which images are scaled"));
-  add(tr("Seed"), m_seed, tr("The same seed repeats a run on one thread"));
-  add(tr("Threads"), m_threads, tr("Processor cores to use"));
-  add(tr("Device"), m_device, tr("What to compute on"));
-  add(tr("Start from"), m_from, tr("Begin with the weights of another run of the same network"));
-  add(tr("Imitate"), m_teacher,
-      tr("Learn from another run's answers too, for example the same network with ReLU"));
-  add(tr("Balance"), m_classWeights,
-      tr("Every class as a whole counts the same, however many images it has"));
-  grid->setColumnStretch(4, 1);
-  return box;
 }
 
 QWidget* TrainingPage::buildRun() {
@@ -714,7 +497,7 @@ QWidget* TrainingPage::buildViews() {
   auto* data = new QWidget(card);
   auto* dataLayout = new QVBoxLayout(data);
   dataLayout->setContentsMargins(0, 0, 0, 0);
-  m_dataText = muted({}, data);
+  m_dataText = mutedLabel({}, data);
   m_classes = new QTableWidget(0, 3, data);
   m_classes->setAccessibleName(tr("Classes"));
   m_classes->setHorizontalHeaderLabels({tr("Class"), tr("Training images"), tr("Test accuracy")});
@@ -814,169 +597,20 @@ void TrainingPage::useData(const QStringList& paths) {
 }
 
 void TrainingPage::showForm() {
-  QString name = m_data.isEmpty() ? tr("run") : QFileInfo(m_data.first()).completeBaseName();
-  name.replace(QRegularExpression(QStringLiteral("[^\\w.-]+"),
-                                  QRegularExpression::UseUnicodePropertiesOption),
-               QStringLiteral("-"));
-  QString free = name;
-  for (int i = 2; QFileInfo::exists(QDir(m_runsFolder).filePath(free)); ++i) {
-    free = QStringLiteral("%1-%2").arg(name).arg(i);
-  }
-  m_name->setText(free);
-  m_from->clear();
-  m_from->addItem(tr("New weights"), QString());
-  m_teacher->clear();
-  m_teacher->addItem(tr("Nobody"), QString());
-  for (const RunRecord& run : m_runs) {
-    if (!run.hasLast) continue;
-    m_from->addItem(run.name, run.folder);
-    m_teacher->addItem(run.name, run.folder);
-  }
+  m_form->setData(m_data);
   m_pages->setCurrentIndex(FormPage);
-  refreshActions();
-  m_network->setFocus();
+  m_form->prepare(m_runs);
 }
 
-void TrainingPage::loadPresets() {
-  if (m_program.isEmpty()) return;
-  auto* command = new client::TrainingCommand(m_program, {QStringLiteral("list-presets")}, this);
-  connect(command, &client::TrainingCommand::succeeded, this,
-          [this](const QVector<QJsonObject>& objects) {
-            m_presets = client::presetsOf(objects);
-            for (const client::PresetInfo& preset : m_presets) {
-              QString name = preset.name;
-              name[0] = name[0].toUpper();
-              m_preset->addItem(name, preset.name);
-            }
-            applyPreset();
-          });
-  connect(command, &client::TrainingCommand::failed, this, [this](const QString& why) {
-    m_message->showMessage(kCommandMessage, Tone::Error, sentence(why));
-  });
-  command->start();
-}
-
-void TrainingPage::loadNetworks() {
-  if (m_program.isEmpty()) {
-    describeNetwork();
-    return;
-  }
-  auto* command = new client::TrainingCommand(m_program, {QStringLiteral("list-models")}, this);
-  connect(command, &client::TrainingCommand::succeeded, this,
-          [this](const QVector<QJsonObject>& objects) {
-            m_networks = client::networksOf(objects);
-            const QString before = m_network->currentText();
-            m_network->clear();
-            for (const client::NetworkInfo& network : m_networks) m_network->addItem(network.name);
-            const int index =
-                m_network->findText(before.isEmpty() ? QStringLiteral("pillar7") : before);
-            m_network->setCurrentIndex(std::max(0, index));
-            describeNetwork();
-            refreshActions();
-          });
-  connect(command, &client::TrainingCommand::failed, this, [this](const QString& why) {
-    m_message->showMessage(kCommandMessage, Tone::Error, sentence(why));
-    refreshActions();
-  });
-  command->start();
-}
-
-void TrainingPage::describeNetwork() {
-  for (const client::NetworkInfo& network : m_networks) {
-    if (network.name != m_network->currentText()) continue;
-    m_networkText->setText(tr("%1 px · %2 M parameters · %3 activations · %4 round trips an image")
-                               .arg(network.imageSize)
-                               .arg(static_cast<double>(network.parameters) / 1e6, 0, 'f', 2)
-                               .arg(count(network.activations))
-                               .arg(network.rounds));
-    if (network.farSeconds >= 0) {
-      m_networkText->setText(tr("%1 · about %2 near the engine, %3 far from it")
-                                 .arg(m_networkText->text(), formatMs(1000 * network.nearSeconds),
-                                      formatMs(1000 * network.farSeconds)));
-    }
-    m_network->setToolTip(network.summary);
-    return;
-  }
-  m_networkText->clear();
-}
-
-client::PresetInfo TrainingPage::preset() const {
-  const int index = m_preset->currentIndex();
-  if (index >= 0 && index < m_presets.size()) return m_presets[index];
-  client::PresetInfo none;
-  none.epochs = 30;
-  return none;
-}
-
-void TrainingPage::applyPreset() {
-  const client::PresetInfo chosen = preset();
-  m_presetText->setText(sentence(chosen.summary));
-  for (int i = 0; i < m_length->count(); ++i) {
-    const int epochs = std::max(
-        {2, chosen.leastEpochs, static_cast<int>(std::lround(kLengths[i].factor * chosen.epochs))});
-    m_length->setItemText(i, tr(kLengths[i].name).arg(epochs));
-    m_length->setItemData(i, epochs);
-  }
-  if (chosen.converts) m_advancedToggle->setChecked(true);  // a run to start from is needed
-  applyLength();
-}
-
-void TrainingPage::applyLength() {
-  m_epochs->setValue(m_length->currentData().toInt());
-  refreshForm();
-}
-
-QString TrainingPage::checkForm() const {
-  if (m_program.isEmpty()) {
-    return tr("pillarbox-train is not installed beside this program; install it to train.");
-  }
-  if (training()) return tr("Another run is being trained; stop it first.");
-  if (m_data.isEmpty()) return tr("Choose the images first, or drop their folder here.");
-  static const QRegularExpression good(QStringLiteral("^[\\w][\\w .-]*$"),
-                                       QRegularExpression::UseUnicodePropertiesOption);
-  if (!good.match(m_name->text()).hasMatch()) {
-    return tr("The name needs a letter or digit first, and only letters, digits, . - _ after it.");
-  }
-  if (QFileInfo::exists(QDir(m_runsFolder).filePath(m_name->text()))) {
-    return tr("There is a run of that name already; choose another one.");
-  }
-  if (m_network->currentText().isEmpty()) return tr("The list of networks is being read.");
-  if (preset().converts && m_from->currentData().toString().isEmpty()) {
-    return tr("This preset converts a trained network: choose its run at “Start from”.");
-  }
-  return {};
-}
-
-void TrainingPage::startRun() {
-  if (!checkForm().isEmpty()) return;
-  client::TrainingRequest request;
-  request.data = m_data;
-  request.folder = QDir(m_runsFolder).filePath(m_name->text());
-  request.network = m_network->currentText();
-  request.preset = m_preset->currentData().toString();
-  request.polynomial = m_activation->currentData().toBool();
-  request.epochs = m_epochs->value();
-  request.batch = m_batch->value();
-  request.imageSize = m_imageSize->value();
-  request.threads = m_threads->value();
-  request.learningRate = m_rate->value();
-  request.weightDecay = m_decay->value();
-  request.labelSmoothing = m_smoothing->value();
-  request.range = m_range->value();
-  request.seed = m_seed->value();
-  request.device = m_device->currentData().toString();
-  request.from = m_from->currentData().toString();
-  request.teacher = m_teacher->currentData().toString();
-  request.classWeights = m_classWeights->isChecked();
+void TrainingPage::startRun(const client::TrainingRequest& request) {
   RunRecord run;
-  run.folder = QFileInfo(request.folder).absoluteFilePath();
-  run.name = m_name->text();
+  run.folder = request.folder;
+  run.name = QFileInfo(request.folder).fileName();
   run.network = request.network;
   run.polynomial = request.polynomial;
   run.epochs = request.epochs;
   run.started = QDateTime::currentDateTime();
   run.state = RunState::Running;
-  request.folder = run.folder;
   m_runs.prepend(run);
   m_shown = run.folder;
   m_shownLog = run.folder;
@@ -1091,13 +725,14 @@ void TrainingPage::exportRun(const QString& file, bool deploy) {
             QString text = tr("Exported to %1: %2 round trips an image, %3 weights.")
                                .arg(QDir::toNativeSeparators(file))
                                .arg(facts[QStringLiteral("rounds")].toInt())
-                               .arg(count(facts[QStringLiteral("weights")].toInteger()));
+                               .arg(formatCount(facts[QStringLiteral("weights")].toInteger()));
             const QJsonObject report = facts[QStringLiteral("report")].toObject();
             if (const QJsonValue fixed = report[QStringLiteral("fixed_point_accuracy")];
                 fixed.isDouble()) {
-              text += tr(" In fixed point, as the engine computes, %1 of %2 test images are right.")
-                          .arg(percent(fixed.toDouble()),
-                               count(report[QStringLiteral("fixed_point_images")].toInteger()));
+              text +=
+                  tr(" In fixed point, as the engine computes, %1 of %2 test images are right.")
+                      .arg(percent(fixed.toDouble()),
+                           formatCount(report[QStringLiteral("fixed_point_images")].toInteger()));
             }
             Q_EMIT logged(QStringLiteral("info"), text);
             if (deploy) {
@@ -1317,16 +952,17 @@ void TrainingPage::refreshRun() {
   m_stateIcon->setIcon(look.first, look.second);
   QString state = stateName(*run);
   if (live && m_process->state() == TrainingProcess::State::Starting) {
-    state = run->filesToRead > 0 ? tr("Reading the data, %1 of %2 files")
-                                       .arg(count(run->filesRead), count(run->filesToRead))
-                                 : tr("Reading the data");
+    state = run->filesToRead > 0
+                ? tr("Reading the data, %1 of %2 files")
+                      .arg(formatCount(run->filesRead), formatCount(run->filesToRead))
+                : tr("Reading the data");
   }
   if (live && m_process->state() == TrainingProcess::State::Stopping) state = tr("Stopping");
   m_stateLine->setText(run->name);
   QStringList details{state};
   if (live && run->epoch > 0) {
     details << tr("epoch %1 of %2").arg(run->epoch).arg(run->epochs)
-            << tr("%1 images a second").arg(count(std::llround(run->imagesPerSecond)));
+            << tr("%1 images a second").arg(formatCount(std::llround(run->imagesPerSecond)));
   } else if (run->epochs > 0) {
     details << tr("%1 of %2 epochs").arg(run->finishedEpochs()).arg(run->epochs);
   }
@@ -1360,7 +996,7 @@ void TrainingPage::refreshRun() {
   m_ranges->setLayers(run->layers, run->range);
 
   QString data = tr("%1 training and %2 test images in %3 classes.")
-                     .arg(count(run->trainImages), count(run->testImages))
+                     .arg(formatCount(run->trainImages), formatCount(run->testImages))
                      .arg(run->classes.size());
   if (run->splitMade) {
     data += tr(" There was no test folder: a part of each class was set aside for testing.");
@@ -1374,14 +1010,14 @@ void TrainingPage::refreshRun() {
   }
   if (run->skippedFiles > 0) {
     data += tr(" %1 files could not be used; the first: %2.")
-                .arg(count(run->skippedFiles), run->skipped.value(0));
+                .arg(formatCount(run->skippedFiles), run->skipped.value(0));
   }
   m_dataText->setText(run->classes.isEmpty() ? tr("The data has not been read yet.") : data);
   m_classes->setRowCount(static_cast<int>(run->classes.size()));
   for (int i = 0; i < run->classes.size(); ++i) {
     const QStringList cells{
         run->classes[i],
-        i < run->classCounts.size() ? count(run->classCounts[i]) : QStringLiteral("–"),
+        i < run->classCounts.size() ? formatCount(run->classCounts[i]) : QStringLiteral("–"),
         i < run->classAccuracy.size() ? percent(run->classAccuracy[i]) : QStringLiteral("–")};
     for (int column = 0; column < cells.size(); ++column) {
       QTableWidgetItem* item = m_classes->item(i, column);
@@ -1395,19 +1031,10 @@ void TrainingPage::refreshRun() {
   }
 }
 
-void TrainingPage::refreshForm() {
-  const QString problem = checkForm();
-  m_formProblem->setText(problem);
-  m_start->setEnabled(problem.isEmpty());
-  m_dataLabel->setText(m_data.isEmpty() ? tr("Drop a folder here, or choose one")
-                                        : m_data.join(QStringLiteral(", ")));
-  m_dataLabel->setTone(m_data.isEmpty() ? Tone::Muted : Tone::Plain);
-  m_new->setEnabled(!m_program.isEmpty());
-  m_new->setToolTip(m_program.isEmpty() ? problem : QString());
-}
-
 void TrainingPage::refreshActions() {
-  refreshForm();
+  m_form->setBusy(training());
+  m_new->setEnabled(!m_program.isEmpty());
+  m_new->setToolTip(m_program.isEmpty() ? m_form->problem() : QString());
   const auto selected = m_list->selectedItems();
   const QString trained =
       training() ? QFileInfo(m_process->folder()).absoluteFilePath() : QString();

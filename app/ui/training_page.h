@@ -16,20 +16,14 @@
 
 class QAction;
 class QButtonGroup;
-class QCheckBox;
-class QComboBox;
-class QDoubleSpinBox;
 class QGridLayout;
 class QLabel;
-class QLineEdit;
 class QListWidget;
 class QPlainTextEdit;
 class QProgressBar;
 class QPushButton;
-class QSpinBox;
 class QStackedWidget;
 class QTableWidget;
-class QToolButton;
 
 namespace pillarbox::ui {
 
@@ -41,6 +35,7 @@ class ElidedLabel;
 class IconLabel;
 class MessageBar;
 class RangeView;
+class TrainingForm;
 
 class TrainingPage : public QWidget {
   Q_OBJECT
@@ -74,8 +69,6 @@ class TrainingPage : public QWidget {
 
   QWidget* buildRuns();
   QWidget* buildEmpty();
-  QWidget* buildForm();
-  QWidget* buildAdvanced();
   QWidget* buildRun();
   QWidget* buildActions();
   QWidget* buildViews();
@@ -84,14 +77,7 @@ class TrainingPage : public QWidget {
   void chooseFolder();
   void chooseFiles();
   void showForm();
-  void applyPreset();
-  void applyLength();
-  client::PresetInfo preset() const;
-  void describeNetwork();
-  void loadNetworks();
-  void loadPresets();
-  QString checkForm() const;
-  void startRun();
+  void startRun(const client::TrainingRequest& request);
   void resumeRun(int epochs);
   void extendRun();
   void placeCharts(int columns);
@@ -106,7 +92,6 @@ class TrainingPage : public QWidget {
   void refreshList();
   void refreshRun();
   void refreshCompare();
-  void refreshForm();
   void refreshActions();
   void appendLog(const QString& line);
   client::RunRecord* find(const QString& folder);
@@ -116,8 +101,6 @@ class TrainingPage : public QWidget {
   const QString m_program;
   client::TrainingProcess* m_process;
   QVector<client::RunRecord> m_runs;
-  QVector<client::NetworkInfo> m_networks;
-  QVector<client::PresetInfo> m_presets;
   QString m_shown;     ///< folder of the run in view
   QString m_shownLog;  ///< the same, once its log has been read
   QString m_lastFolder;
@@ -133,32 +116,8 @@ class TrainingPage : public QWidget {
   QAction* m_delete = nullptr;
   QStackedWidget* m_pages = nullptr;
 
-  ElidedLabel* m_dataLabel = nullptr;
+  TrainingForm* m_form = nullptr;
   QStringList m_data;
-  QLineEdit* m_name = nullptr;
-  QComboBox* m_network = nullptr;
-  QLabel* m_networkText = nullptr;
-  QComboBox* m_preset = nullptr;
-  QLabel* m_presetText = nullptr;
-  QComboBox* m_length = nullptr;
-  QComboBox* m_activation = nullptr;
-  QToolButton* m_advancedToggle = nullptr;
-  QWidget* m_advanced = nullptr;
-  QSpinBox* m_epochs = nullptr;
-  QSpinBox* m_batch = nullptr;
-  QSpinBox* m_imageSize = nullptr;
-  QSpinBox* m_threads = nullptr;
-  QSpinBox* m_seed = nullptr;
-  QDoubleSpinBox* m_rate = nullptr;
-  QDoubleSpinBox* m_decay = nullptr;
-  QDoubleSpinBox* m_smoothing = nullptr;
-  QDoubleSpinBox* m_range = nullptr;
-  QComboBox* m_device = nullptr;
-  QComboBox* m_from = nullptr;
-  QComboBox* m_teacher = nullptr;
-  QCheckBox* m_classWeights = nullptr;
-  QLabel* m_formProblem = nullptr;
-  QPushButton* m_start = nullptr;
 
   IconLabel* m_stateIcon = nullptr;
   ElidedLabel* m_stateLine = nullptr;

@@ -101,6 +101,15 @@ QFont scaledFont(const QFont& base, double factor, QFont::Weight weight) {
   return font;
 }
 
+QLabel* mutedLabel(const QString& text, QWidget* parent, double factor) {
+  auto* label = new QLabel(text, parent);
+  label->setForegroundRole(QPalette::PlaceholderText);
+  label->setFont(scaledFont(label->font(), factor));
+  label->setTextFormat(Qt::PlainText);
+  label->setWordWrap(true);
+  return label;
+}
+
 QChartView* makeChartView(QChart* chart, int minimumHeight, QWidget* parent) {
   auto* view = new QChartView(chart, parent);
   view->setRenderHint(QPainter::Antialiasing);

@@ -29,6 +29,8 @@ QColor toneBackground(Tone tone);
 /// `base` at `factor` times its size and the given weight.
 QFont scaledFont(const QFont& base, double factor, QFont::Weight weight = QFont::Normal);
 
+/// A text beside the main one: in a muted colour, wrapped, `factor` times the usual size.
+QLabel* mutedLabel(const QString& text, QWidget* parent, double factor = 1);
 /// A view of a chart that takes neither focus nor drops and shows its parent's background.
 QChartView* makeChartView(QChart* chart, int minimumHeight, QWidget* parent);
 
