@@ -32,14 +32,20 @@ std::uint32_t digitsOf(std::uint32_t floodingBits) {
 
 }  // namespace
 
-DeviceRing::DeviceRing(device::DevicePtr device, std::shared_ptr<const Parameters> parameters)
+DeviceRing::DeviceRing(device::DevicePtr device, std::shared_ptr<const Parameters> parameters,
+                       std::uint32_t floodingBits)
     : m_device(std::move(device)),
       m_parameters(std::move(parameters)),
       m_logDegree(static_cast<std::uint32_t>(std::bit_width(m_parameters->degree()) - 1)),
       m_qs(m_parameters->q().count()),
       m_fulls(m_parameters->full().count()),
       m_specials(m_parameters->special().count()),
-      m_returneds(m_parameters->returned().count()) {
+      m_returneds(m_parameters->returned().count()),
+      m_floodingBits(floodingBits) {
+  const Basis& q = m_parameters->q();
+  if (floodingBits < 1 || floodingBits + 1 >= q.bits()) {
+    throw std::logic_error("flooding of another size");
+  }
   if (m_specials == 0) throw std::logic_error("a ring on the device has special primes");
   std::vector<cuda::Prime> primes;
   for (const Basis* basis : {&m_parameters->full(), &m_parameters->returned()}) {
@@ -65,6 +71,15 @@ DeviceRing::DeviceRing(device::DevicePtr device, std::shared_ptr<const Parameter
   m_primes = copied<cuda::Prime>(primes);
   m_toReturned = copied(m_parameters->toReturned());
   m_dropSpecial = copied(m_parameters->dropSpecial());
+  std::vector<std::uint64_t> scalars;
+  for (std::size_t i = 0; i < q.count(); ++i) {
+    const Modulus& modulus = q.modulus(i);
+    for (std::uint32_t d = 0; d < digitsOf(floodingBits); ++d) {
+      scalars.push_back(modulus.power(2, d * kFloodingDigit));
+    }
+    scalars.push_back(modulus.negate(modulus.power(2, floodingBits - 1)));
+  }
+  m_flooding = copied<std::uint64_t>(scalars);
 }
 
 DeviceRing::Change DeviceRing::copied(const BasisChange& change) const {
@@ -136,16 +151,16 @@ void DeviceRing::expand(Stream stream, std::uint64_t* out, const std::uint8_t* s
   check(table().uniform(stream, ring(), q(out, polys), schedules, 0));
 }
 
-DeviceRing::MergeScratch::MergeScratch(const DeviceRing& ring, std::size_t most)
+DeviceRing::MergeScratch::MergeScratch(const DeviceRing& ring, DeviceArena& arena, std::size_t most)
     : capacity(most),
-      less0(ring.m_device, ring.fullWords(most)),
-      less1(ring.m_device, ring.qWords(most)),
-      coefficients(ring.m_device, ring.qWords(most)),
-      digits(ring.m_device, ring.fullWords(most) * ring.m_qs),
-      c0(ring.m_device, ring.fullWords(most)),
-      c1(ring.m_device, ring.fullWords(most)) {}
+      less0(arena.take<std::uint64_t>(ring.fullWords(most))),
+      less1(arena.take<std::uint64_t>(ring.qWords(most))),
+      coefficients(arena.take<std::uint64_t>(ring.qWords(most))),
+      digits(arena.take<std::uint64_t>(ring.fullWords(most) * ring.m_qs)),
+      c0(arena.take<std::uint64_t>(ring.fullWords(most))),
+      c1(arena.take<std::uint64_t>(ring.fullWords(most))) {}
 
-void DeviceRing::merge(Stream stream, const DeviceGaloisKey& key, MergeScratch& scratch,
+void DeviceRing::merge(Stream stream, const DeviceGaloisKey& key, const MergeScratch& scratch,
                        DeviceCiphertexts even, DeviceCiphertexts odd, std::size_t count) const {
   for (std::size_t first = 0; first < count; first += scratch.capacity) {
     mergeSome(stream, key, scratch, at(even, first), at(odd, first),
@@ -153,16 +168,16 @@ void DeviceRing::merge(Stream stream, const DeviceGaloisKey& key, MergeScratch& 
   }
 }
 
-void DeviceRing::mergeSome(Stream stream, const DeviceGaloisKey& key, MergeScratch& scratch,
+void DeviceRing::mergeSome(Stream stream, const DeviceGaloisKey& key, const MergeScratch& scratch,
                            DeviceCiphertexts even, DeviceCiphertexts odd, std::size_t count) const {
   const cuda::HeTable& t = table();
   const cuda::Ring ring = this->ring();
   const auto fulls = static_cast<std::uint32_t>(m_fulls), qs = static_cast<std::uint32_t>(m_qs);
   const cuda::Rows sum0 = full(even.c0, count), sum1 = q(even.c1, count);
-  const cuda::Rows less0 = full(scratch.less0.data(), count);
-  const cuda::Rows less1 = q(scratch.less1.data(), count);
-  const cuda::Rows coefficients = q(scratch.coefficients.data(), count);
-  const cuda::Rows c0 = full(scratch.c0.data(), count), c1 = full(scratch.c1.data(), count);
+  const cuda::Rows less0 = full(scratch.less0, count);
+  const cuda::Rows less1 = q(scratch.less1, count);
+  const cuda::Rows coefficients = q(scratch.coefficients, count);
+  const cuda::Rows c0 = full(scratch.c0, count), c1 = full(scratch.c1, count);
   check(t.butterfly(stream, ring, sum0, full(odd.c0, count),
                     rows(key.shift.data(), count, m_fulls, 0, 0), less0));
   check(t.butterfly(stream, ring, sum1, q(odd.c1, count), rows(key.shift.data(), count, m_qs, 0, 0),
@@ -173,7 +188,7 @@ void DeviceRing::mergeSome(Stream stream, const DeviceGaloisKey& key, MergeScrat
   std::fill(std::begin(ones.values), std::end(ones.values), 1);
   check(t.scale(stream, ring, coefficients, less1, ones));
   check(t.inverse(stream, ring, coefficients));
-  cuda::Rows digits = rows(scratch.digits.data(), count, m_fulls * m_qs, m_fulls * m_qs, 0);
+  cuda::Rows digits = rows(scratch.digits, count, m_fulls * m_qs, m_fulls * m_qs, 0);
   digits.inner = qs;
   check(t.lift(stream, ring, digits, coefficients, less1));
   check(t.forward(stream, ring, digits, true));
@@ -199,38 +214,25 @@ void DeviceRing::twice(Stream stream, DeviceCiphertexts x, std::size_t count) co
   check(table().add(stream, ring(), c1, c1, c1));
 }
 
-DeviceRing::ReplyScratch::ReplyScratch(const DeviceRing& ring, std::size_t most, std::uint32_t bits)
+DeviceRing::ReplyScratch::ReplyScratch(const DeviceRing& ring, DeviceArena& arena, std::size_t most)
     : capacity(most),
-      floodingBits(bits),
-      seeds(ring.m_device, most * sizeof(random::Seed::bytes)),
-      schedules(ring.m_device, most * cuda::kKeyWords),
-      wanted(ring.m_device, most * ring.degree()),
-      counts(ring.m_device, most),
-      random(ring.m_device, most * (3 + digitsOf(bits)) * ring.degree()),
-      narrow(ring.m_device, ring.qWords(most)),
-      u(ring.m_device, ring.qWords(most)),
-      e(ring.m_device, ring.qWords(most)),
-      c0(ring.m_device, ring.qWords(most)),
-      c1(ring.m_device, ring.qWords(most)),
-      returned0(ring.m_device, most * ring.m_returneds * ring.degree()),
-      returned1(ring.m_device, most * ring.m_returneds * ring.degree()),
-      chosen(ring.m_device, most * ring.m_returneds * ring.degree()),
-      words(ring.m_device, most * ring.degree()) {
-  const Basis& q = ring.m_parameters->q();
-  if (bits < 1 || bits + 1 >= q.bits()) throw std::logic_error("flooding of another size");
-  std::vector<std::uint64_t> scalars;
-  for (std::size_t i = 0; i < q.count(); ++i) {
-    const Modulus& modulus = q.modulus(i);
-    for (std::uint32_t d = 0; d < digitsOf(bits); ++d) {
-      scalars.push_back(modulus.power(2, d * kFloodingDigit));
-    }
-    scalars.push_back(modulus.negate(modulus.power(2, bits - 1)));
-  }
-  flooding = ring.copied<std::uint64_t>(scalars);
-}
+      seeds(arena.take<std::uint8_t>(most * sizeof(random::Seed::bytes))),
+      schedules(arena.take<std::uint32_t>(most * cuda::kKeyWords)),
+      wanted(arena.take<std::uint32_t>(most * ring.degree())),
+      counts(arena.take<std::uint32_t>(most)),
+      random(arena.take<std::uint64_t>(most * (3 + digitsOf(ring.m_floodingBits)) * ring.degree())),
+      narrow(arena.take<std::uint64_t>(ring.qWords(most))),
+      u(arena.take<std::uint64_t>(ring.qWords(most))),
+      e(arena.take<std::uint64_t>(ring.qWords(most))),
+      c0(arena.take<std::uint64_t>(ring.qWords(most))),
+      c1(arena.take<std::uint64_t>(ring.qWords(most))),
+      returned0(arena.take<std::uint64_t>(most * ring.m_returneds * ring.degree())),
+      returned1(arena.take<std::uint64_t>(most * ring.m_returneds * ring.degree())),
+      chosen(arena.take<std::uint64_t>(most * ring.m_returneds * ring.degree())),
+      words(arena.take<std::uint64_t>(most * ring.degree())) {}
 
 std::vector<Reply> DeviceRing::replies(Stream stream, const DevicePublicKey& key,
-                                       ReplyScratch& scratch, DeviceCiphertexts results,
+                                       const ReplyScratch& scratch, DeviceCiphertexts results,
                                        const Word64& encoding, std::span<const std::uint64_t> words,
                                        std::span<const std::vector<std::uint32_t>> wanted,
                                        std::span<const random::Seed> secrets) const {
@@ -243,7 +245,7 @@ std::vector<Reply> DeviceRing::replies(Stream stream, const DevicePublicKey& key
   const cuda::HeTable& t = table();
   const cuda::Ring ring = this->ring();
   const std::uint32_t qs = static_cast<std::uint32_t>(m_qs);
-  const std::uint64_t draws = (3 + digitsOf(scratch.floodingBits)) * n;
+  const std::uint64_t draws = (3 + digitsOf(m_floodingBits)) * n;
 
   SecureVector<std::uint8_t> seeds;
   std::vector<std::uint32_t> indices(count * n, 0), counts;
@@ -258,19 +260,18 @@ std::vector<Reply> DeviceRing::replies(Stream stream, const DevicePublicKey& key
   const std::size_t each = m_returneds * n;
   SecureVector<std::uint64_t> chosen(count * each), second(count * each);
   const FinishedStream finished(m_device, stream);
-  check(memory.copyIn(stream, scratch.seeds.data(), seeds.data(), seeds.size()));
-  check(memory.copyIn(stream, scratch.wanted.data(), indices.data(), indices.size() * 4));
-  check(memory.copyIn(stream, scratch.counts.data(), counts.data(), counts.size() * 4));
-  check(memory.copyIn(stream, scratch.words.data(), words.data(), words.size_bytes()));
+  check(memory.copyIn(stream, scratch.seeds, seeds.data(), seeds.size()));
+  check(memory.copyIn(stream, scratch.wanted, indices.data(), indices.size() * 4));
+  check(memory.copyIn(stream, scratch.counts, counts.data(), counts.size() * 4));
+  check(memory.copyIn(stream, scratch.words, words.data(), words.size_bytes()));
 
   // The encryption of zero, from the words that a Sampler takes: u, e0, e1, then the flooding.
-  const cuda::Rows u = q(scratch.u.data(), count), e = q(scratch.e.data(), count);
-  const cuda::Rows c0 = q(scratch.c0.data(), count), c1 = q(scratch.c1.data(), count);
-  const std::uint64_t* random = scratch.random.data();
-  check(t.keys(stream, scratch.schedules.data(), scratch.seeds.data(),
-               static_cast<std::uint32_t>(count)));
-  check(t.words(stream, scratch.random.data(), scratch.schedules.data(),
-                static_cast<std::uint32_t>(count), 0, 0, draws));
+  const cuda::Rows u = q(scratch.u, count), e = q(scratch.e, count);
+  const cuda::Rows c0 = q(scratch.c0, count), c1 = q(scratch.c1, count);
+  const std::uint64_t* random = scratch.random;
+  check(t.keys(stream, scratch.schedules, scratch.seeds, static_cast<std::uint32_t>(count)));
+  check(t.words(stream, scratch.random, scratch.schedules, static_cast<std::uint32_t>(count), 0, 0,
+                draws));
   check(t.ternary(stream, ring, u, random, draws));
   check(t.forward(stream, ring, u, false));
   check(t.dotPair(stream, ring, c0, c1, {u.data, qs, 0, 0, 1}, {key.b.data(), 0, 0, 0, 1},
@@ -282,7 +283,7 @@ std::vector<Reply> DeviceRing::replies(Stream stream, const DevicePublicKey& key
   }
 
   // The result, its c0 divided by the special primes (narrowed()).
-  const cuda::Rows low = special(results.c0, count), rest = q(scratch.narrow.data(), count);
+  const cuda::Rows low = special(results.c0, count), rest = q(scratch.narrow, count);
   check(t.inverse(stream, ring, low));
   check(t.change(stream, ring, rest, low, m_dropSpecial.view()));
   check(t.forward(stream, ring, rest, false));
@@ -292,20 +293,17 @@ std::vector<Reply> DeviceRing::replies(Stream stream, const DevicePublicKey& key
   check(t.inverse(stream, ring, c0));
   check(t.inverse(stream, ring, c1));
 
-  check(t.encode(stream, ring, e, scratch.words.data(), encoding.product(),
-                 scalars(encoding.factors())));
+  check(t.encode(stream, ring, e, scratch.words, encoding.product(), scalars(encoding.factors())));
   check(t.add(stream, ring, c0, c0, e));
-  check(t.flooding(stream, ring, c0, random + 3 * n, draws, scratch.floodingBits,
-                   scratch.flooding.data()));
+  check(t.flooding(stream, ring, c0, random + 3 * n, draws, m_floodingBits, m_flooding.data()));
 
-  const cuda::Rows returned0 = returned(scratch.returned0.data(), count);
-  const cuda::Rows returned1 = returned(scratch.returned1.data(), count);
+  const cuda::Rows returned0 = returned(scratch.returned0, count);
+  const cuda::Rows returned1 = returned(scratch.returned1, count);
   check(t.change(stream, ring, returned0, c0, m_toReturned.view()));
   check(t.change(stream, ring, returned1, c1, m_toReturned.view()));
-  check(t.gather(stream, ring, scratch.chosen.data(), returned0, scratch.wanted.data(),
-                 scratch.counts.data()));
-  check(memory.copyOut(stream, chosen.data(), scratch.chosen.data(), chosen.size() * 8));
-  check(memory.copyOut(stream, second.data(), scratch.returned1.data(), second.size() * 8));
+  check(t.gather(stream, ring, scratch.chosen, returned0, scratch.wanted, scratch.counts));
+  check(memory.copyOut(stream, chosen.data(), scratch.chosen, chosen.size() * 8));
+  check(memory.copyOut(stream, second.data(), scratch.returned1, second.size() * 8));
   check(memory.finishStream(stream));
 
   std::vector<Reply> replies(count);

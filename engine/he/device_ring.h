@@ -20,6 +20,7 @@
 #include <cstdint>
 #include <memory>
 #include <span>
+#include <stdexcept>
 #include <vector>
 
 #include "engine/device/device.h"
@@ -60,10 +61,43 @@ class FinishedStream {
   device::Stream m_stream;
 };
 
+/// A piece of device memory that is dealt out front to back, for one use after the other: to take
+/// and release memory stops the whole device for a moment.
+class DeviceArena {
+ public:
+  /// Measures: what take() returns must not be used.
+  DeviceArena() = default;
+  DeviceArena(const device::DevicePtr& device, std::size_t bytes) : m_memory(device, bytes) {}
+  /// Throws std::logic_error beyond the end.
+  template <typename T>
+  T* take(std::size_t count) {
+    constexpr std::size_t kAlignment = 256;
+    const std::size_t first = m_used;
+    m_used += (count * sizeof(T) + kAlignment - 1) / kAlignment * kAlignment;
+    if (m_memory.data() == nullptr) return nullptr;
+    if (m_used > m_memory.size()) throw std::logic_error("more device memory than measured");
+    return reinterpret_cast<T*>(m_memory.data() + first);
+  }
+  std::size_t used() const { return m_used; }
+  std::size_t size() const { return m_memory.size(); }
+  /// Overwrites what was dealt out; nothing may still use it. Waits.
+  void clear(const device::DevicePtr& device, device::Stream stream) {
+    device::check(device->table().zero(stream, m_memory.data(), m_used));
+    device::check(device->table().finishStream(stream));
+    m_used = 0;
+  }
+
+ private:
+  device::Buffer<std::byte> m_memory;
+  std::size_t m_used = 0;
+};
+
 /// Immutable; usable from several threads, each with streams and scratch memory of its own.
 class DeviceRing {
  public:
-  DeviceRing(device::DevicePtr device, std::shared_ptr<const Parameters> parameters);
+  /// @param floodingBits  of replies
+  DeviceRing(device::DevicePtr device, std::shared_ptr<const Parameters> parameters,
+             std::uint32_t floodingBits);
 
   const Parameters& parameters() const { return *m_parameters; }
   const device::DevicePtr& device() const { return m_device; }
@@ -108,28 +142,25 @@ class DeviceRing {
   void expand(device::Stream stream, std::uint64_t* out, const std::uint8_t* seeds,
               std::uint32_t* schedules, std::size_t polys) const;
 
-  /// Memory for merges of up to `capacity` pairs at a time, about 1.5 MB each.
+  /// Memory for merges of up to `capacity` pairs at a time, about 1.6 MB each.
   struct MergeScratch {
-    MergeScratch(const DeviceRing& ring, std::size_t capacity);
+    MergeScratch(const DeviceRing& ring, DeviceArena& arena, std::size_t capacity);
     std::size_t capacity;
-    device::Buffer<std::uint64_t> less0, less1, coefficients, digits, c0, c1;
+    std::uint64_t *less0, *less1, *coefficients, *digits, *c0, *c1;
   };
-  /// even := even + X^h·odd + τ(even − X^h·odd) of `count` pairs (linear.h of the two-party phase);
-  /// odd is overwritten.
-  void merge(device::Stream stream, const DeviceGaloisKey& key, MergeScratch& scratch,
+  /// even := even + X^h·odd + τ(even − X^h·odd) of `count` pairs (linear.h of the two-party phase).
+  void merge(device::Stream stream, const DeviceGaloisKey& key, const MergeScratch& scratch,
              DeviceCiphertexts even, DeviceCiphertexts odd, std::size_t count) const;
   /// x += x.
   void twice(device::Stream stream, DeviceCiphertexts x, std::size_t count) const;
 
   /// Memory for up to `capacity` replies at a time, about 2 MB each.
   struct ReplyScratch {
-    ReplyScratch(const DeviceRing& ring, std::size_t capacity, std::uint32_t floodingBits);
+    ReplyScratch(const DeviceRing& ring, DeviceArena& arena, std::size_t capacity);
     std::size_t capacity;
-    std::uint32_t floodingBits;
-    device::Buffer<std::uint8_t> seeds;
-    device::Buffer<std::uint32_t> schedules, wanted, counts;
-    device::Buffer<std::uint64_t> random, narrow, u, e, c0, c1, returned0, returned1, chosen, words,
-        flooding;
+    std::uint8_t* seeds;
+    std::uint32_t *schedules, *wanted, *counts;
+    std::uint64_t *random, *narrow, *u, *e, *c0, *c1, *returned0, *returned1, *chosen, *words;
   };
   /// reply() of `secrets.size()` ciphertexts, at most the scratch's capacity; results are
   /// overwritten. Waits.
@@ -137,7 +168,7 @@ class DeviceRing {
   /// @param words    addends as Word64 words, n for each
   /// @param secrets  of a Sampler for each; nothing else may use them
   std::vector<Reply> replies(device::Stream stream, const DevicePublicKey& key,
-                             ReplyScratch& scratch, DeviceCiphertexts results,
+                             const ReplyScratch& scratch, DeviceCiphertexts results,
                              const Word64& encoding, std::span<const std::uint64_t> words,
                              std::span<const std::vector<std::uint32_t>> wanted,
                              std::span<const random::Seed> secrets) const;
@@ -154,7 +185,7 @@ class DeviceRing {
   Change copied(const BasisChange& change) const;
   cuda::Rows rows(std::uint64_t* data, std::size_t polys, std::size_t width, std::size_t stride,
                   std::size_t prime) const;
-  void mergeSome(device::Stream stream, const DeviceGaloisKey& key, MergeScratch& scratch,
+  void mergeSome(device::Stream stream, const DeviceGaloisKey& key, const MergeScratch& scratch,
                  DeviceCiphertexts even, DeviceCiphertexts odd, std::size_t count) const;
 
   device::DevicePtr m_device;
@@ -164,6 +195,8 @@ class DeviceRing {
   std::vector<device::Buffer<std::uint64_t>> m_roots;
   device::Buffer<cuda::Prime> m_primes;  ///< of the full basis, then of the return basis
   Change m_toReturned, m_dropSpecial;
+  std::uint32_t m_floodingBits;
+  device::Buffer<std::uint64_t> m_flooding;  ///< scalars (he_table.h)
 };
 
 }  // namespace pillarbox::he

@@ -15,6 +15,8 @@
 // How the work is cut depends on public shapes alone.
 #include <algorithm>
 #include <atomic>
+#include <mutex>
+#include <optional>
 #include <stdexcept>
 
 #include "engine/he/device_ring.h"
@@ -27,6 +29,7 @@ namespace {
 
 using device::Buffer;
 using device::check;
+using he::DeviceArena;
 using he::DeviceCiphertexts;
 using he::DeviceRing;
 
@@ -83,13 +86,49 @@ struct Cut {
   std::uint32_t blocks = 1;  ///< most that are taken together
 };
 
+/// Arenas of passes that are done, for the next ones.
+class Shelf {
+ public:
+  explicit Shelf(device::DevicePtr device) : m_device(std::move(device)) {}
+  DeviceArena take(std::size_t bytes) {
+    {
+      const std::lock_guard lock(m_mutex);
+      const auto place = std::find_if(m_arenas.begin(), m_arenas.end(),
+                                      [&](const DeviceArena& a) { return a.size() >= bytes; });
+      if (place != m_arenas.end()) {
+        DeviceArena arena = std::move(*place);
+        m_arenas.erase(place);
+        return arena;
+      }
+      if (!m_arenas.empty()) m_arenas.pop_back();  // it is too small, and a greater one replaces it
+    }
+    return DeviceArena(m_device, bytes);
+  }
+  /// A cleared one.
+  void giveBack(DeviceArena arena) {
+    const std::lock_guard lock(m_mutex);
+    if (m_arenas.size() < kMostKept) m_arenas.push_back(std::move(arena));
+  }
+
+ private:
+  static constexpr std::size_t kMostKept = 4;
+  const device::DevicePtr m_device;
+  std::mutex m_mutex;
+  std::vector<DeviceArena> m_arenas;
+};
+
 /// One op's weights on the device, and how its passes read them.
 class DeviceOp : public OpWork, public std::enable_shared_from_this<DeviceOp> {
  public:
   DeviceOp(std::shared_ptr<const LinearContext> context, std::shared_ptr<const DeviceRing> ring,
-           const LinearPlan& plan, std::span<const std::int32_t> weights,
-           const DeviceBatches& batches, std::atomic<std::uint64_t>& cacheBytes)
-      : m_context(std::move(context)), m_ring(std::move(ring)), m_plan(plan), m_batches(batches) {
+           std::shared_ptr<Shelf> shelf, const LinearPlan& plan,
+           std::span<const std::int32_t> weights, const DeviceBatches& batches,
+           std::atomic<std::uint64_t>& cacheBytes)
+      : m_context(std::move(context)),
+        m_ring(std::move(ring)),
+        m_shelf(std::move(shelf)),
+        m_plan(plan),
+        m_batches(batches) {
     m_weights = m_ring->copied(weights);
     const std::size_t n = m_ring->degree();
     for (const Pass& pass : plan.passes()) {
@@ -112,6 +151,7 @@ class DeviceOp : public OpWork, public std::enable_shared_from_this<DeviceOp> {
 
   const LinearContext& context() const { return *m_context; }
   const DeviceRing& ring() const { return *m_ring; }
+  Shelf& shelf() const { return *m_shelf; }
   const LinearPlan& plan() const { return m_plan; }
   const DeviceBatches& batches() const { return m_batches; }
 
@@ -180,10 +220,49 @@ class DeviceOp : public OpWork, public std::enable_shared_from_this<DeviceOp> {
 
   std::shared_ptr<const LinearContext> m_context;
   std::shared_ptr<const DeviceRing> m_ring;
+  std::shared_ptr<Shelf> m_shelf;
   const LinearPlan& m_plan;
   const DeviceBatches m_batches;
   Buffer<std::int32_t> m_weights;
   std::vector<PassData> m_passes;
+};
+
+/// What a pass takes of an arena.
+struct PassMemory {
+  PassMemory(const DeviceRing& ring, DeviceArena& arena, const Pass& pass, const Cut& cut,
+             const DeviceBatches& batches, bool factorsAreKept)
+      : merges(ring, arena, std::min(batches.merges, mergesAtOnce(pass, cut))),
+        replies(ring, arena, std::min(batches.replies, cut.blocks * pass.tiles.size())) {
+    const std::size_t tiles = pass.tiles.size(), requests = tiles * pass.groups;
+    seeds = arena.take<std::uint8_t>(requests * sizeof(random::Seed::bytes));
+    schedules = arena.take<std::uint32_t>(requests * he::cuda::kKeyWords);
+    requests0 = arena.take<std::uint64_t>(ring.qWords(requests));
+    requests1 = arena.take<std::uint64_t>(ring.qWords(requests));
+    const auto ciphertexts = [&](std::size_t count) {
+      return DeviceCiphertexts{arena.take<std::uint64_t>(ring.fullWords(count)),
+                               arena.take<std::uint64_t>(ring.qWords(count))};
+    };
+    leaves = ciphertexts(cut.mostLeaves() * tiles);
+    for (std::uint32_t slot = 0; cut.depth > 0 && slot <= cut.depth; ++slot) {
+      slots.push_back(ciphertexts(tiles));
+    }
+    if (!factorsAreKept) {
+      factors = arena.take<std::uint64_t>(ring.qWords(cut.mostLeaves() * pass.groups));
+    }
+  }
+  static std::size_t mergesAtOnce(const Pass& pass, const Cut& cut) {
+    return pass.levels == 0 ? 1
+                            : std::max<std::size_t>(1, cut.mostLeaves() / 2) * pass.tiles.size();
+  }
+
+  DeviceRing::MergeScratch merges;
+  DeviceRing::ReplyScratch replies;
+  std::uint8_t* seeds;
+  std::uint32_t* schedules;
+  std::uint64_t *requests0, *requests1;  ///< tile by tile, group by group
+  DeviceCiphertexts leaves;              ///< of a batch
+  std::vector<DeviceCiphertexts> slots;  ///< where the tree is cut
+  std::uint64_t* factors = nullptr;      ///< of a batch, where they are not kept
 };
 
 class DevicePass : public PassWork {
@@ -199,31 +278,27 @@ class DevicePass : public PassWork {
         m_requestCount(m_pass.tiles.size() * m_pass.groups),
         m_received(m_ring.qWords(m_requestCount)),
         m_seeds(m_requestCount * sizeof(random::Seed::bytes)),
-        m_requests0(m_ring.device(), m_ring.qWords(m_requestCount)),
-        m_requests1(m_ring.device(), m_ring.qWords(m_requestCount)),
-        m_merges(m_ring, std::min(m_op->batches().merges, mergesAtOnce())),
-        m_replies(m_ring, std::min(m_op->batches().replies, m_cut.blocks * m_pass.tiles.size()),
-                  kFloodingBits),
         m_stream(m_ring.device()) {
-    const device::DevicePtr& device = m_ring.device();
     if (!m_kept) m_kept = std::make_shared<KeptOnDevice>(m_ring, keys);
     for (std::uint32_t level = 0; level < m_pass.levels; ++level) {
       const std::size_t spacing = std::size_t{m_pass.channels >> m_pass.levels} << level;
       m_galois.push_back(&m_kept->of(static_cast<std::uint32_t>(m_ring.degree() / spacing + 1)));
     }
-    const std::size_t nodes = m_cut.mostLeaves() * m_pass.tiles.size();
-    m_leaves0 = Buffer<std::uint64_t>(device, m_ring.fullWords(nodes));
-    m_leaves1 = Buffer<std::uint64_t>(device, m_ring.qWords(nodes));
-    for (std::uint32_t slot = 0; m_cut.depth > 0 && slot <= m_cut.depth; ++slot) {
-      m_slots0.emplace_back(device, m_ring.fullWords(m_pass.tiles.size()));
-      m_slots1.emplace_back(device, m_ring.qWords(m_pass.tiles.size()));
-    }
-    if (m_data.kept.empty()) {
-      m_factors = Buffer<std::uint64_t>(device, m_ring.qWords(m_cut.mostLeaves() * m_pass.groups));
-    }
+    DeviceArena measured;
+    takeMemory(measured);
+    m_arena = m_op->shelf().take(measured.used());
+    m_memory.emplace(takeMemory(m_arena));
   }
 
-  ~DevicePass() override { m_ring.device()->table().finishStream(m_stream); }
+  ~DevicePass() override {
+    try {
+      m_arena.clear(m_ring.device(), m_stream);
+      m_op->shelf().giveBack(std::move(m_arena));
+    } catch (const std::exception&) {
+      // A device that fails here fails the next pass too, which says so. The stream has ended or
+      // will never; the arena's memory is released.
+    }
+  }
 
   Status takeRequest(std::size_t number, std::span<const std::byte> bytes) override {
     PILLARBOX_ASSIGN(const he::SeededCiphertext request,
@@ -249,8 +324,8 @@ class DevicePass : public PassWork {
     const he::Parameters& parameters = m_ring.parameters();
     const std::size_t n = m_ring.degree(), tiles = m_pass.tiles.size();
     std::vector<std::vector<std::byte>> serialised;
-    for (std::size_t from = 0; from < blocks * tiles; from += m_replies.capacity) {
-      const std::size_t count = std::min(m_replies.capacity, blocks * tiles - from);
+    for (std::size_t from = 0; from < blocks * tiles; from += m_memory->replies.capacity) {
+      const std::size_t count = std::min(m_memory->replies.capacity, blocks * tiles - from);
       SecureVector<std::uint64_t> words;
       words.reserve(count * n);
       std::vector<std::vector<std::uint32_t>> wanted;
@@ -261,7 +336,7 @@ class DevicePass : public PassWork {
         const auto addend = negatedMask(parameters, entries, mask);
         words.insert(words.end(), addend.begin(), addend.end());
       }
-      const auto replies = m_ring.replies(m_stream, m_kept->publicKey, m_replies,
+      const auto replies = m_ring.replies(m_stream, m_kept->publicKey, m_memory->replies,
                                           m_ring.at(results, from), m_op->context().requestWords(),
                                           words, wanted, secrets.subspan(from, count));
       for (const he::Reply& reply : replies) {
@@ -272,9 +347,8 @@ class DevicePass : public PassWork {
   }
 
  private:
-  /// Most pairs of one merge.
-  std::size_t mergesAtOnce() const {
-    return std::max<std::size_t>(1, m_cut.mostLeaves() / 2) * m_pass.tiles.size();
+  PassMemory takeMemory(DeviceArena& arena) const {
+    return PassMemory(m_ring, arena, m_pass, m_cut, m_op->batches(), !m_data.kept.empty());
   }
 
   /// The requests, expanded and multiplied by 2^-levels.
@@ -286,14 +360,13 @@ class DevicePass : public PassWork {
       undoubling.push_back(q.modulus(i).inverse(q.modulus(i).power(2, m_pass.levels)));
     }
     const he::cuda::Scalars scalars = DeviceRing::scalars(undoubling);
-    const Buffer<std::uint8_t> seeds(m_ring.device(), m_seeds.size());
-    const Buffer<std::uint32_t> schedules(m_ring.device(), m_requestCount * he::cuda::kKeyWords);
     const he::FinishedStream finished(m_ring.device(), m_stream);
-    check(memory.copyIn(m_stream, m_requests0.data(), m_received.data(), m_received.size() * 8));
-    check(memory.copyIn(m_stream, seeds.data(), m_seeds.data(), m_seeds.size()));
-    m_ring.expand(m_stream, m_requests1.data(), seeds.data(), schedules.data(), m_requestCount);
-    for (const auto* requests : {&m_requests0, &m_requests1}) {
-      const he::cuda::Rows rows = m_ring.q(requests->data(), m_requestCount);
+    check(memory.copyIn(m_stream, m_memory->requests0, m_received.data(), m_received.size() * 8));
+    check(memory.copyIn(m_stream, m_memory->seeds, m_seeds.data(), m_seeds.size()));
+    m_ring.expand(m_stream, m_memory->requests1, m_memory->seeds, m_memory->schedules,
+                  m_requestCount);
+    for (std::uint64_t* requests : {m_memory->requests0, m_memory->requests1}) {
+      const he::cuda::Rows rows = m_ring.q(requests, m_requestCount);
       check(m_ring.table().scale(m_stream, m_ring.ring(), rows, rows, scalars));
     }
     check(memory.finishStream(m_stream));
@@ -306,7 +379,7 @@ class DevicePass : public PassWork {
                          std::uint32_t residue, std::size_t target) {
     const std::size_t count = blocks * m_pass.tiles.size();
     if (m_cut.depth == 0) return leaves(m_cut.batch(first, blocks, residue));
-    const DeviceCiphertexts result{m_slots0[target].data(), m_slots1[target].data()};
+    const DeviceCiphertexts result = m_memory->slots[target];
     if (level == m_cut.depth) {
       const DeviceCiphertexts packed = leaves(m_cut.batch(first, blocks, residue));
       he::cuda::Scalars ones;
@@ -320,7 +393,7 @@ class DevicePass : public PassWork {
     pack(first, blocks, level + 1, residue, target);
     const std::uint32_t odd = residue + (1U << level);
     if (odd < m_pass.leavesOf(first)) {
-      m_ring.merge(m_stream, *m_galois[level], m_merges, result,
+      m_ring.merge(m_stream, *m_galois[level], m_memory->merges, result,
                    pack(first, blocks, level + 1, odd, target + 1), count);
     } else {
       m_ring.twice(m_stream, result, count);
@@ -336,24 +409,24 @@ class DevicePass : public PassWork {
     const std::uint32_t group = m_pass.groups * qs;
     const std::uint64_t* factors = nullptr;
     if (m_data.kept.empty()) {
-      m_op->makeFactors(m_stream, m_data, batch, m_factors.data());
-      factors = m_factors.data();
+      m_op->makeFactors(m_stream, m_data, batch, m_memory->factors);
+      factors = m_memory->factors;
     } else {
       factors = m_data.kept[m_batches++].data();
     }
-    const DeviceCiphertexts nodes{m_leaves0.data(), m_leaves1.data()};
+    const DeviceCiphertexts nodes = m_memory->leaves;
     const std::size_t count = batch.leaves * each;
     check(m_ring.device()->table().zero(m_stream, nodes.c0, m_ring.fullWords(count) * 8));
     check(table.dotPair(
         m_stream, m_ring.ring(), m_ring.lower(nodes.c0, count), m_ring.q(nodes.c1, count),
-        {factors, group, 0, qs, 1}, {m_requests0.data(), 0, group, qs, 1},
-        {m_requests1.data(), 0, group, qs, 1}, static_cast<std::uint32_t>(tiles), m_pass.groups));
+        {factors, group, 0, qs, 1}, {m_memory->requests0, 0, group, qs, 1},
+        {m_memory->requests1, 0, group, qs, 1}, static_cast<std::uint32_t>(tiles), m_pass.groups));
     std::size_t present = batch.leaves;
     for (std::uint32_t level = m_pass.levels; level-- > batch.depth;) {
       const std::size_t half = std::size_t{1} << (level - batch.depth);
       const std::size_t pairs = present > half ? present - half : 0;
-      m_ring.merge(m_stream, *m_galois[level], m_merges, nodes, m_ring.at(nodes, half * each),
-                   pairs * each);
+      m_ring.merge(m_stream, *m_galois[level], m_memory->merges, nodes,
+                   m_ring.at(nodes, half * each), pairs * each);
       present = std::min(present, half);
       m_ring.twice(m_stream, m_ring.at(nodes, pairs * each), (present - pairs) * each);
     }
@@ -369,15 +442,11 @@ class DevicePass : public PassWork {
   const std::size_t m_requestCount;
   std::vector<std::uint64_t> m_received;  ///< c0 of the requests, until they are uploaded
   std::vector<std::uint8_t> m_seeds;
-  Buffer<std::uint64_t> m_requests0, m_requests1;  ///< tile by tile, group by group
-  Buffer<std::uint64_t> m_leaves0, m_leaves1;      ///< of a batch
-  std::vector<Buffer<std::uint64_t>> m_slots0, m_slots1;
-  Buffer<std::uint64_t> m_factors;  ///< of a batch, where they are not kept
-  DeviceRing::MergeScratch m_merges;
-  DeviceRing::ReplyScratch m_replies;
   std::vector<const he::DeviceGaloisKey*> m_galois;  ///< by level
   std::uint32_t m_next = 0;                          ///< block
   std::size_t m_batches = 0;                         ///< used so far
+  DeviceArena m_arena;
+  std::optional<PassMemory> m_memory;
   const device::OwnedStream m_stream;
 };
 
@@ -394,12 +463,15 @@ class DeviceBackend : public LinearBackend {
   DeviceBackend(std::shared_ptr<const LinearContext> context, device::DevicePtr device,
                 std::uint64_t keptBytes, const DeviceBatches& batches)
       : m_context(std::move(context)),
-        m_ring(std::make_shared<DeviceRing>(std::move(device), m_context->sharedParameters())),
+        m_ring(std::make_shared<DeviceRing>(std::move(device), m_context->sharedParameters(),
+                                            kFloodingBits)),
+        m_shelf(std::make_shared<Shelf>(m_ring->device())),
         m_batches(batches),
         m_keptBytes(keptBytes) {}
   std::shared_ptr<const OpWork> prepare(const LinearPlan& plan,
                                         std::span<const std::int32_t> weights) const override {
-    return std::make_shared<DeviceOp>(m_context, m_ring, plan, weights, m_batches, m_keptBytes);
+    return std::make_shared<DeviceOp>(m_context, m_ring, m_shelf, plan, weights, m_batches,
+                                      m_keptBytes);
   }
   std::shared_ptr<const KeptKeys> keep(const LinearKeys& keys) const override {
     return std::make_shared<KeptOnDevice>(*m_ring, keys);
@@ -408,6 +480,7 @@ class DeviceBackend : public LinearBackend {
  private:
   std::shared_ptr<const LinearContext> m_context;
   std::shared_ptr<const DeviceRing> m_ring;
+  std::shared_ptr<Shelf> m_shelf;
   const DeviceBatches m_batches;
   mutable std::atomic<std::uint64_t> m_keptBytes;  ///< left
 };
