@@ -8,9 +8,8 @@
 // Conventions. Every function returns null, or a sentence about what failed, which stays valid
 // until the thread's next call. Pointers named `device` are addresses on the device. Work goes to
 // streams: within one, in order; between them, as events say; copies and launches return before
-// they are done. Between beginCapture() and endCapture() a stream's work (and that of streams that
-// wait for its events) is recorded in a graph instead, which can then be launched as a whole, any
-// number of times.
+// they are done. Between beginCapture() and endCapture() a stream's work is recorded in a graph
+// instead, which can then be launched as a whole, any number of times.
 #pragma once
 
 #include <cstddef>
@@ -26,7 +25,7 @@ struct HeTable;
 namespace pillarbox::device {
 
 /// Changes with every change of this table and of those it points to.
-inline constexpr std::uint32_t kTableVersion = 2;
+inline constexpr std::uint32_t kTableVersion = 3;
 inline constexpr char kTableSymbol[] = "pillarbox_device_table";
 
 struct StreamHandle;  ///< a cudaStream_t; an emulated one in tests
@@ -66,8 +65,6 @@ struct Table {
   Sentence (*createEvent)(Event* event);
   Sentence (*destroyEvent)(Event event);
   Sentence (*record)(Event event, Stream stream);
-  /// The same, and inside a capture an event that the host can wait for whenever the graph runs.
-  Sentence (*recordForHost)(Event event, Stream stream);
   Sentence (*wait)(Stream stream, Event event);
   Sentence (*finishEvent)(Event event);                                    ///< waits, on the host
   Sentence (*secondsBetween)(Event first, Event second, double* seconds);  ///< both done

@@ -45,6 +45,10 @@ class HoneyBadger {
   HoneyBadger(const models::Polynomial& polynomial, std::uint32_t f);
 
   std::uint32_t degree() const { return m_degree; }
+  /// For evaluators on other hardware: q_k's coefficients of δ^i, [k][i], mod 2^128, and the bits
+  /// that truncation drops.
+  const std::vector<std::vector<U128>>& coefficients() const { return m_coefficients; }
+  std::uint32_t truncation() const { return m_truncation; }
 
   /// The opening: one message of 8 bytes a value from engine to client. Evaluation costs nothing.
   static Cost cost(std::uint64_t values);

@@ -8,6 +8,8 @@
 
 #include "engine/device/device.h"
 #include "engine/kernels/cuda/ring_table.h"
+#include "engine/kernels/cuda/weights.h"
+#include "engine/protocol/honeybadger.h"
 #include "engine/ring/fixed_point.h"
 #include "engine/ring/narrow.h"
 #include "engine/ring/reference.h"
@@ -237,6 +239,151 @@ class TestDevice : public QObject {
         QVERIFY(bench.get(out) == expected);
       }
     }
+  }
+
+  // Both methods, with weights of every size that they take, all output channels and a part of
+  // them.
+  void convolves_data() {
+    QTest::addColumn<LinearOp>("op");
+    QTest::newRow("3x3") << windowOp(32, 16, 6, 6, 3, 3, 1, 1, {1, 1, 1, 1});
+    QTest::newRow("odd channels") << windowOp(37, 21, 5, 7, 3, 3, 1, 1, {1, 1, 1, 1});
+    QTest::newRow("strided") << windowOp(40, 33, 9, 8, 3, 3, 2, 2, {1, 1, 1, 1});
+    QTest::newRow("few channels") << windowOp(3, 5, 9, 9, 5, 5, 2, 2, {2, 2, 2, 2});
+    QTest::newRow("one position") << windowOp(130, 19, 1, 1, 1, 1, 1, 1, {0, 0, 0, 0});
+    QTest::newRow("1x1") << windowOp(64, 48, 7, 7, 1, 1, 1, 1, {0, 0, 0, 0});
+    QTest::newRow("1x1 strided") << windowOp(16, 16, 9, 9, 1, 1, 2, 2, {0, 0, 0, 0});
+    QTest::newRow("padded on one side") << windowOp(16, 17, 6, 9, 2, 3, 1, 2, {0, 2, 1, 0});
+  }
+  void convolves() {
+    QFETCH(LinearOp, op);
+    Bench bench;
+    const Words in = m_data.words(op.in.size());
+    const auto dIn = bench.put(in);
+    for (const std::int32_t limit : {1 << 12, 32639, 2139062143}) {
+      std::vector<std::int32_t> weights(op.weightCount());
+      for (auto& w : weights) w = static_cast<std::int32_t>(m_data.between(-limit, limit));
+      if (limit == 32639) weights[0] = -32896, weights.back() = 32639;
+      const Words expected =
+          ring::reference::convolution(op, in, Words(weights.begin(), weights.end()));
+      for (const Method method : {Method::Tiles, Method::Words}) {
+        if (method == Method::Tiles && !fitTiles(op, weights)) {
+          QVERIFY(limit > 32639);
+          continue;
+        }
+        const auto packed = bench.put(pack(op, weights, method));
+        const auto out = bench.junk(op.out.size());
+        const Buffer<std::byte> planes(gDevice, planeBytes(op));
+        ConvolutionArguments arguments{
+            dIn.data(),      out.data(), packed.data(),   planes.data(), op.in.channels,
+            op.out.channels, 0,          op.out.channels, windowOf(op)};
+        // The last channels first.
+        if (op.out.channels > 16) {
+          arguments.firstOut = 16;
+          arguments.outs = op.out.channels - 16;
+        }
+        const auto convolve =
+            method == Method::Tiles ? &RingTable::convolveTiles : &RingTable::convolveWords;
+        if (method == Method::Tiles) bench.run(&RingTable::spread, arguments);
+        bench.run(convolve, arguments);
+        if (op.out.channels > 16) {
+          const Words half = bench.get(out);
+          QCOMPARE(half[0], std::uint64_t{0x5a5a5a5a5a5a5a5a});
+          arguments.firstOut = 0;
+          arguments.outs = 16;
+          bench.run(convolve, arguments);
+        }
+        QVERIFY2(bench.get(out) == expected,
+                 qPrintable(QString("method %1, weights up to %2").arg(int(method)).arg(limit)));
+      }
+    }
+  }
+
+  // Sums of bytes at the end of what 32 bits hold, shared by four warps.
+  void extremeSums() {
+    Bench bench;
+    const LinearOp op = windowOp(131072, 1, 1, 1, 1, 1, 1, 1, {0, 0, 0, 0});
+    const Words in(op.in.size(), ~std::uint64_t{0});
+    const std::vector<std::int32_t> weights(op.weightCount(), -32896);
+    QVERIFY(fitTiles(op, weights));
+    const auto dIn = bench.put(in);
+    const auto packed = bench.put(pack(op, weights, Method::Tiles));
+    const auto out = bench.junk(1);
+    const Buffer<std::byte> planes(gDevice, planeBytes(op));
+    const ConvolutionArguments arguments{
+        dIn.data(), out.data(), packed.data(), planes.data(), op.in.channels, 1,
+        0,          1,          windowOf(op)};
+    bench.run(&RingTable::spread, arguments);
+    bench.run(&RingTable::convolveTiles, arguments);
+    QVERIFY(bench.get(out) ==
+            ring::reference::convolution(op, in, Words(weights.begin(), weights.end())));
+    const LinearOp longer = windowOp(131073, 1, 1, 1, 1, 1, 1, 1, {0, 0, 0, 0});
+    QVERIFY(!fitTiles(longer, std::vector<std::int32_t>(longer.weightCount(), 1)));
+  }
+
+  void multipliesVectors() {
+    Bench bench;
+    for (const auto& [ins, outs] : {std::pair{1, 1}, {31, 10}, {512, 10}, {1000, 7}}) {
+      LinearOp op = windowOp(static_cast<std::uint32_t>(ins), static_cast<std::uint32_t>(outs), 1,
+                             1, 1, 1, 1, 1, {0, 0, 0, 0});
+      op.kind = models::OpKind::FullyConnected;
+      const Words in = m_data.words(op.in.size());
+      std::vector<std::int32_t> weights(op.weightCount());
+      for (auto& w : weights) w = static_cast<std::int32_t>(m_data.word());
+      QCOMPARE(int(methodFor(op, weights)), int(Method::Rows));
+      const auto dIn = bench.put(in), out = bench.junk(op.out.size());
+      const auto dWeights = bench.put(weights);
+      bench.run(&RingTable::multiplyVector, VectorArguments{dIn.data(), out.data(), dWeights.data(),
+                                                            op.in.channels, op.out.channels});
+      QVERIFY(bench.get(out) ==
+              ring::reference::fullyConnected(op, in, Words(weights.begin(), weights.end())));
+    }
+  }
+
+  void evaluatesPolynomials() {
+    Bench bench;
+    const std::uint32_t count = 600;
+    for (std::uint32_t degree = 1; degree <= PolynomialArguments::kMaxDegree; ++degree) {
+      models::Polynomial polynomial;
+      for (std::uint32_t j = 0; j <= degree; ++j) {
+        polynomial.coefficients.push_back(m_data.between(-5000, 5000));
+      }
+      const protocol::HoneyBadger reference(polynomial, 12);
+      const Words opening = m_data.words(count);
+      std::vector<std::vector<U128>> powers(degree, std::vector<U128>(count));
+      PolynomialArguments arguments{};
+      std::vector<Buffer<U128>> buffers;
+      std::vector<const U128*> pointers;
+      for (std::uint32_t k = 0; k < degree; ++k) {
+        for (U128& power : powers[k]) power = m_data.wide();
+        buffers.push_back(bench.put(powers[k]));
+        arguments.powers[k] = buffers.back().data();
+        pointers.push_back(powers[k].data());
+      }
+      U128* next = arguments.coefficients;
+      for (const auto& row : reference.coefficients())
+        next = std::copy(row.begin(), row.end(), next);
+      const auto tensor = bench.put(opening);
+      arguments.opening = arguments.out = tensor.data();
+      arguments.count = count;
+      arguments.degree = degree;
+      arguments.truncation = reference.truncation();
+      bench.run(&RingTable::polynomial, arguments);
+      Words expected(count);
+      reference.evaluateEngine(opening, pointers, expected);
+      QVERIFY(bench.get(tensor) == expected);
+    }
+  }
+
+  // The largest layers get tiles, the small and the shallow ones words.
+  void choosesMethods() {
+    const auto chosen = [](const LinearOp& op, std::int32_t weight) {
+      return methodFor(op, std::vector<std::int32_t>(op.weightCount(), weight));
+    };
+    const LinearOp large = windowOp(64, 64, 32, 32, 3, 3, 1, 1, {1, 1, 1, 1});
+    QVERIFY(chosen(large, 4095) == Method::Tiles);
+    QVERIFY(chosen(large, 32640) == Method::Words);
+    QVERIFY(chosen(windowOp(3, 64, 32, 32, 3, 3, 1, 1, {1, 1, 1, 1}), 1) == Method::Words);
+    QVERIFY(chosen(windowOp(64, 64, 1, 1, 1, 1, 1, 1, {0, 0, 0, 0}), 1) == Method::Words);
   }
 };
 

@@ -97,13 +97,13 @@ class TestStructure : public QObject {
     row("engine/protocol", {"engine/core", "engine/random", "engine/ring", "engine/kernels",
                             "engine/offline", "engine/protocol", "models"});
     row("engine/inference",
-        {"engine/core", "engine/random", "engine/ring", "engine/kernels", "engine/offline",
-         "engine/protocol", "engine/inference", "models", "net"});
-    row("engine/service", {"engine/core", "engine/random", "engine/offline", "engine/inference",
-                           "engine/service", "models", "net"});
+        {"engine/core", "engine/device", "engine/random", "engine/ring", "engine/kernels",
+         "engine/offline", "engine/protocol", "engine/inference", "models", "net"});
+    row("engine/service", {"engine/core", "engine/device", "engine/random", "engine/offline",
+                           "engine/inference", "engine/service", "models", "net"});
     row("engine/bench",
-        {"engine/core", "engine/random", "engine/ring", "engine/kernels", "engine/offline",
-         "engine/protocol", "engine/inference", "engine/bench", "models", "net"});
+        {"engine/core", "engine/device", "engine/random", "engine/ring", "engine/kernels",
+         "engine/offline", "engine/protocol", "engine/inference", "engine/bench", "models", "net"});
     row("net", {"engine/core", "net"});
     row("app/client", {"engine/core", "engine/random", "engine/offline", "engine/inference",
                        "models", "net", "app/client"});

@@ -31,7 +31,8 @@ struct Fiber {
   jmp_buf place;
   bool started = false;
   State state = State::Ready;
-  std::uint64_t given = 0;  ///< to exchange()
+  std::uint64_t given = 0;         ///< to exchange()
+  std::uint32_t fragment[6] = {};  ///< of a and b, to multiplyTile()
 };
 
 struct Block {
@@ -159,44 +160,27 @@ void requireFullMask(std::uint32_t mask) {
 
 void multiplyTile(std::int32_t (&acc)[4], const std::uint32_t (&a)[4],
                   const std::uint32_t (&b)[2]) {
-  // Whole matrices from the lanes' registers: PTX, "Matrix Fragments for mma.m16n8k32".
-  std::uint32_t registers[6][kLanes];
-  for (std::uint32_t r = 0; r < 6; ++r) {
-    for (std::uint32_t lane = 0; lane < kLanes; ++lane) registers[r][lane] = 0;
-  }
-  for (std::uint32_t r = 0; r < 6; ++r) {
-    const std::uint32_t own = r < 4 ? a[r] : b[r - 4];
-    block.fibers[threadIdx.x]->given = own;
-    warpBarrier();
-    for (std::uint32_t lane = 0; lane < kLanes; ++lane) {
-      registers[r][lane] =
-          static_cast<std::uint32_t>(block.fibers[threadIdx.x / kLanes * kLanes + lane]->given);
-    }
-    warpBarrier();
-  }
-  std::uint8_t left[16][32];
-  std::int8_t right[32][8];
-  for (std::uint32_t lane = 0; lane < kLanes; ++lane) {
-    const std::uint32_t group = lane / 4, inGroup = lane % 4;
-    for (std::uint32_t i = 0; i < 16; ++i) {
-      const std::uint32_t row = group + ((i / 4) % 2 == 0 ? 0 : 8);
-      const std::uint32_t column = inGroup * 4 + i % 4 + (i < 8 ? 0 : 16);
-      left[row][column] = static_cast<std::uint8_t>(registers[i / 4][lane] >> (8 * (i % 4)));
-    }
-    for (std::uint32_t i = 0; i < 8; ++i) {
-      const std::uint32_t row = inGroup * 4 + i % 4 + (i < 4 ? 0 : 16);
-      right[row][group] = static_cast<std::int8_t>(registers[4 + i / 4][lane] >> (8 * (i % 4)));
-    }
-  }
-  const std::uint32_t group = laneNumber() / 4, inGroup = laneNumber() % 4;
+  Fiber& own = *block.fibers[threadIdx.x];
+  std::copy_n(a, 4, own.fragment);
+  std::copy_n(b, 2, own.fragment + 4);
+  warpBarrier();
+  const auto* warp = &block.fibers[threadIdx.x / kLanes * kLanes];
+  const std::uint32_t group = laneNumber() / 4, quad = laneNumber() % 4;
   for (std::uint32_t i = 0; i < 4; ++i) {
-    const std::uint32_t row = group + (i < 2 ? 0 : 8), column = inGroup * 2 + i % 2;
+    const std::uint32_t column = 2 * quad + i % 2;
     auto sum = static_cast<std::uint32_t>(acc[i]);
-    for (std::uint32_t k = 0; k < 32; ++k) {
-      sum += static_cast<std::uint32_t>(int{left[row][k]} * int{right[k][column]});
+    for (std::uint32_t k = 0; k < 32; k += 4) {
+      // Four bytes of row group or group + 8, and of the column.
+      const std::uint32_t left = warp[group * 4 + k % 16 / 4]->fragment[i / 2 + k / 16 * 2];
+      const std::uint32_t right = warp[column * 4 + k % 16 / 4]->fragment[4 + k / 16];
+      for (std::uint32_t bits = 0; bits < 32; bits += 8) {
+        sum += static_cast<std::uint32_t>(int{static_cast<std::uint8_t>(left >> bits)} *
+                                          int{static_cast<std::int8_t>(right >> bits)});
+      }
     }
     acc[i] = static_cast<std::int32_t>(sum);
   }
+  warpBarrier();
 }
 
 }  // namespace pillarbox::testing

@@ -39,8 +39,7 @@ struct Node {
   std::function<void()> work;
   std::vector<NodePtr> after;
   bool done = false;
-  std::shared_ptr<Capture> capture;      ///< it is recorded, not to be run itself
-  device::EventHandle* event = nullptr;  ///< that the host waits for in each launch
+  std::shared_ptr<Capture> capture;  ///< it is recorded, not to be run itself
 };
 
 /// Recursive: a kernel's launch inside work that runs.
@@ -211,16 +210,6 @@ Table makeTable() {
   table.record = [](Event event, Stream stream) {
     return guarded([&] { event->node = add(stream, nullptr); });
   };
-  table.recordForHost = [](Event event, Stream stream) {
-    return guarded([&] {
-      const NodePtr node = add(stream, nullptr);
-      if (node->capture) {
-        node->event = event;
-      } else {
-        event->node = node;
-      }
-    });
-  };
   table.wait = [](Stream stream, Event event) {
     return guarded([&] {
       if (event->node) add(stream, nullptr, event->node);
@@ -285,7 +274,6 @@ Table makeTable() {
         for (const NodePtr& other : recorded->after) {
           instance->after.push_back(instances.at(other.get()));
         }
-        if (recorded->event != nullptr) recorded->event->node = instance;
         instances[recorded.get()] = stream->last = instance;
       }
     });

@@ -99,15 +99,6 @@ Sentence record(Event event, Stream stream) {
   return guarded(
       [&] { checkCuda(cudaEventRecord(cudaOf(event), cudaOf(stream)), "recording an event"); });
 }
-Sentence recordForHost(Event event, Stream stream) {
-  return guarded([&] {
-    cudaStreamCaptureStatus capture{};
-    checkCuda(cudaStreamIsCapturing(cudaOf(stream), &capture), "asking for a capture");
-    const unsigned flags =
-        capture == cudaStreamCaptureStatusActive ? cudaEventRecordExternal : cudaEventRecordDefault;
-    checkCuda(cudaEventRecordWithFlags(cudaOf(event), cudaOf(stream), flags), "recording an event");
-  });
-}
 Sentence wait(Stream stream, Event event) {
   return guarded([&] {
     checkCuda(cudaStreamWaitEvent(cudaOf(stream), cudaOf(event), 0), "waiting for an event");
@@ -180,7 +171,6 @@ constexpr Table kTable = {
     .createEvent = createEvent,
     .destroyEvent = destroyEvent,
     .record = record,
-    .recordForHost = recordForHost,
     .wait = wait,
     .finishEvent = finishEvent,
     .secondsBetween = secondsBetween,

@@ -3,6 +3,8 @@
 #pragma once
 
 #include "engine/kernels/cuda/elementwise.cuh"
+#include "engine/kernels/cuda/linear.cuh"
+#include "engine/kernels/cuda/polynomial.cuh"
 
 namespace pillarbox::kernels::cuda {
 
@@ -18,6 +20,11 @@ inline constexpr RingTable kLaunchers = {
     .pack = guardedLaunch<pack, PackArguments>,
     .pool = guardedLaunch<pool, PoolArguments>,
     .combine = guardedLaunch<combine, CombineArguments>,
+    .spread = guardedLaunch<spread, ConvolutionArguments>,
+    .convolveTiles = guardedLaunch<convolveTiles, ConvolutionArguments>,
+    .convolveWords = guardedLaunch<convolveWords, ConvolutionArguments>,
+    .multiplyVector = guardedLaunch<multiplyVector, VectorArguments>,
+    .polynomial = guardedLaunch<polynomial, PolynomialArguments>,
 };
 
 }  // namespace pillarbox::kernels::cuda

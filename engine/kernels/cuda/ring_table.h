@@ -8,6 +8,7 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "engine/core/int128.h"
 #include "engine/device/table.h"
 
 namespace pillarbox::kernels::cuda {
@@ -64,12 +65,56 @@ struct CombineArguments {
   std::uint32_t count;
 };
 
+// How the linear kernels cut their work, and so how weights are packed.
+inline constexpr std::uint32_t kStepChannels = 32;  ///< input channels of a product of tiles
+inline constexpr std::uint32_t kTileChannels = 16;  ///< output channels of a warp's tile
+inline constexpr std::uint32_t kTilePositions = 16;
+inline constexpr std::uint32_t kWordChannels = 8;  ///< output channels of a thread of Words
+inline constexpr std::uint32_t kWarps = 4;         ///< of a block, of all linear kernels
+
+/// A convolution with weights packed by engine/kernels/cuda/weights.h.
+struct ConvolutionArguments {
+  const std::uint64_t* in;
+  std::uint64_t* out;   ///< the whole output; only the wanted channels are written
+  const void* weights;  ///< as the method packs them
+  std::byte* planes;    ///< tiles only: what spread() made of the input
+  std::uint32_t inChannels, outChannels;
+  std::uint32_t firstOut, outs;  ///< the wanted output channels; firstOut a multiple of 16
+  Window window;
+};
+
+/// A matrix-vector product, weights [outs][ins].
+struct VectorArguments {
+  const std::uint64_t* in;
+  std::uint64_t* out;
+  const std::int32_t* weights;
+  std::uint32_t ins, outs;
+};
+
+/// The engine's HoneyBadger step: protocol::HoneyBadger::evaluateEngine.
+struct PolynomialArguments {
+  static constexpr std::uint32_t kMaxDegree = 8;
+  const std::uint64_t* opening;
+  const U128* powers[kMaxDegree];  ///< [k - 1]
+  std::uint64_t* out;              ///< may be `opening`
+  std::uint32_t count, degree, truncation;
+  /// q_0's coefficients of the opening's powers 0..degree, q_1's of 0..degree-1, and so on.
+  U128 coefficients[(kMaxDegree + 1) * (kMaxDegree + 2) / 2];
+};
+
 struct RingTable {
   device::Sentence (*arrive)(device::Stream stream, const ArriveArguments& arguments);
   device::Sentence (*finish)(device::Stream stream, const FinishArguments& arguments);
   device::Sentence (*pack)(device::Stream stream, const PackArguments& arguments);
   device::Sentence (*pool)(device::Stream stream, const PoolArguments& arguments);
   device::Sentence (*combine)(device::Stream stream, const CombineArguments& arguments);
+  /// Cuts the input of a convolution by tiles into bytes: fills `planes`.
+  device::Sentence (*spread)(device::Stream stream, const ConvolutionArguments& arguments);
+  /// Method Tiles, after spread(); Method Words; Method Rows (linear.cuh).
+  device::Sentence (*convolveTiles)(device::Stream stream, const ConvolutionArguments& arguments);
+  device::Sentence (*convolveWords)(device::Stream stream, const ConvolutionArguments& arguments);
+  device::Sentence (*multiplyVector)(device::Stream stream, const VectorArguments& arguments);
+  device::Sentence (*polynomial)(device::Stream stream, const PolynomialArguments& arguments);
 };
 
 extern const RingTable kRingTable;
