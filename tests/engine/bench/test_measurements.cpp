@@ -138,10 +138,12 @@ class TestMeasurements : public QObject {
     QCOMPARE((*result)["rounds"].get<std::uint32_t>(), cost.rounds);
     QCOMPARE((*result)["bytes_to_engine"].get<std::uint64_t>(), cost.bytesToEngine);
     QCOMPARE((*result)["ratios"].size(), std::size_t{2});
-    // A network this small is all waiting: what the kernels alone allow is much more.
+    // How large the ratio is depends on what else the machine does; what it is made of does not.
     QVERIFY((*result)["inferences_per_second"]["least"].get<double>() > 0);
-    QVERIFY((*result)["ratio"].get<double>() < 1);
-    QVERIFY((*result)["processor_ratio"].get<double>() < 1);
+    const auto ratios = (*result)["ratios"].get<std::vector<double>>();
+    QCOMPARE((*result)["ratio"].get<double>(), (ratios[0] + ratios[1]) / 2);
+    QVERIFY(ratios[0] > 0 && ratios[1] > 0);
+    QVERIFY((*result)["processor_ratio"].get<double>() > 0);
     const auto results = nlohmann::json::array({*result});
     QVERIFY(QString::fromStdString(bench::throughputTable(results)).contains("3 clients"));
     QCOMPARE(elementsOf(bench::throughputPlot(results)).value("svg"), 1);
