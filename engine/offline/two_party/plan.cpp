@@ -24,6 +24,10 @@ constexpr double kByte = 100;
 /// Request ciphertexts that the engine holds at a time, 0.4 MB each at n = 8192.
 constexpr std::size_t kMaxRequestsInPass = 160;
 
+/// Ciphertexts of an op, either way: several gigabytes. More are not worth planning, and a
+/// description from elsewhere must not make its reader try.
+constexpr std::size_t kMaxCiphertexts = std::size_t{1} << 15;
+
 std::int64_t floorDivide(std::int64_t a, std::int64_t b) {
   return a >= 0 ? a / b : -((-a + b - 1) / b);
 }
@@ -116,7 +120,8 @@ Result<LinearPlan> LinearPlan::make(const models::LinearOp& op, const Ciphertext
 
   // Strips of columns: one as a rule; more where rows are so long that a tile would be mostly halo.
   double best = std::numeric_limits<double>::infinity();
-  for (std::int64_t strips = 1; strips <= plan.m_outWidth; strips *= 2) {
+  const bool reasonable = std::max(op.in.size(), op.out.size()) / sizes.degree <= kMaxCiphertexts;
+  for (std::int64_t strips = 1; reasonable && strips <= plan.m_outWidth; strips *= 2) {
     const std::int64_t columns = (plan.m_outWidth + strips - 1) / strips;
     std::vector<Pass> passes;
     bool fits = true;
@@ -128,6 +133,7 @@ Result<LinearPlan> LinearPlan::make(const models::LinearOp& op, const Ciphertext
     }
     if (!fits) continue;
     const Cost cost = plan.costOf(passes);
+    if (std::max(cost.requests, cost.replies) > kMaxCiphertexts) continue;
     const double price = plan.price(cost);
     if (price >= best) break;
     best = price;
@@ -136,8 +142,9 @@ Result<LinearPlan> LinearPlan::make(const models::LinearOp& op, const Ciphertext
   }
   if (plan.m_passes.empty()) {
     return Error{ErrorCode::Unsupported,
-                 "the kernel of " + op.name + " (" + std::to_string(kernelH) + " x " +
-                     std::to_string(kernelW) +
+                 op.name + " (kernel " + std::to_string(kernelH) + " x " + std::to_string(kernelW) +
+                     ", output " + std::to_string(op.out.channels) + " x " +
+                     std::to_string(op.out.height) + " x " + std::to_string(op.out.width) +
                      ") is too large for the two-party offline phase; use a dealer for this model"};
   }
   return plan;
@@ -199,7 +206,7 @@ std::vector<Tile> LinearPlan::cover(const Geometry& g, std::int64_t first,
         high = middle - 1;
       }
     }
-    if (low == first) return {};
+    if (low == first || tiles.size() == kMaxCiphertexts) return {};
     tiles.push_back(longest);
     first = low;
   }
@@ -222,6 +229,7 @@ std::vector<Pass> LinearPlan::passesOf(const Geometry& geometry, std::uint32_t p
         {static_cast<std::uint32_t>(std::bit_width(channels)) - 1,
          static_cast<std::uint32_t>(std::bit_width(pass.leaves - 1)), kMaxLevels});
     pass.blocks = ceilDivide(pass.leaves, std::uint64_t{1} << pass.levels);
+    if (tiles.size() * std::max(pass.groups, pass.blocks) > kMaxCiphertexts) continue;
     std::vector<Pass> passes;
     const std::size_t most = std::max<std::size_t>(1, kMaxRequestsInPass / pass.groups);
     for (std::size_t first = 0; first < tiles.size(); first += most) {
@@ -242,6 +250,7 @@ std::vector<Pass> LinearPlan::plan(const Geometry& geometry) const {
   std::vector<Pass> best;
   double bestPrice = std::numeric_limits<double>::infinity();
   const auto consider = [&](std::vector<Pass> passes) {
+    if (passes.empty()) return;
     const double price = this->price(costOf(passes));
     if (price >= bestPrice) return;
     bestPrice = price;
@@ -253,12 +262,16 @@ std::vector<Pass> LinearPlan::plan(const Geometry& geometry) const {
     consider(passesOf(geometry, positions, tiles));
     if (tiles.size() == 1) continue;
     // The last tile's outputs in smaller ones.
-    const auto full = std::span(tiles).first(tiles.size() - 1);
+    const std::vector<Pass> full =
+        passesOf(geometry, positions, std::span(tiles).first(tiles.size() - 1));
+    if (full.empty()) continue;
     for (std::uint32_t smaller = positions / 2; smaller > 0; smaller /= 2) {
       const std::vector<Tile> rest = cover(geometry, tiles.back().first, smaller);
       if (rest.empty()) break;
-      std::vector<Pass> passes = passesOf(geometry, positions, full);
-      for (Pass& pass : passesOf(geometry, smaller, rest)) passes.push_back(std::move(pass));
+      std::vector<Pass> small = passesOf(geometry, smaller, rest);
+      if (small.empty()) break;
+      std::vector<Pass> passes = full;
+      for (Pass& pass : small) passes.push_back(std::move(pass));
       consider(std::move(passes));
     }
   }

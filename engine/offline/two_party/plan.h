@@ -97,7 +97,8 @@ struct Pass {
 class LinearPlan {
  public:
   /// @param op  Convolution or FullyConnected, from a valid description
-  /// Errors: Unsupported if not even one column's taps fit a polynomial.
+  /// Errors: Unsupported if not even one column's taps fit a polynomial, or only more ciphertexts
+  /// would do than are reasonable (gigabytes). Cost: well below a second for any valid description.
   static Result<LinearPlan> make(const models::LinearOp& op, const CiphertextSizes& sizes);
 
   const models::LinearOp& op() const { return m_op; }

@@ -2,6 +2,7 @@
 // the plan places them, multiplied by the definition in Z_2^64[X]/(X^n + 1), against the slow
 // reference on the tensors.
 #include <algorithm>
+#include <ctime>
 #include <set>
 
 #include <QTest>
@@ -180,6 +181,24 @@ class TestTwoPartyPlan : public QObject {
     const auto plan = LinearPlan::make(op, sizesOf(32));
     QVERIFY(!plan.ok());
     QCOMPARE(plan.error().code, ErrorCode::Unsupported);
+  }
+
+  /// A description may come from the other side: planning the largest tensors must not take long.
+  void hugeLayersArePlannedQuickly() {
+    const std::clock_t start = std::clock();  // of this process, however busy the machine is
+    QVERIFY(
+        LinearPlan::make(convolution({1, 4096, 4096}, 1, 1, 1, 1, 1, {0, 0, 0, 0}), sizesOf(8192))
+            .ok());
+    QVERIFY(LinearPlan::make(convolution({1024, 128, 128}, 1024, 1, 1, 1, 1, {0, 0, 0, 0}),
+                             sizesOf(8192))
+                .ok());
+    // Polynomials that small would be 131,072 and more.
+    const auto refused =
+        LinearPlan::make(convolution({1, 2048, 2048}, 1, 1, 1, 1, 1, {0, 0, 0, 0}), sizesOf(32));
+    QVERIFY(!refused.ok());
+    QCOMPARE(refused.error().code, ErrorCode::Unsupported);
+    const double seconds = static_cast<double>(std::clock() - start) / CLOCKS_PER_SEC;
+    QVERIFY2(seconds < 10, qPrintable(QString::number(seconds)));
   }
 
   void networksStayWithinTheirBytes() {
