@@ -432,11 +432,11 @@ Status Session::infer(std::uint64_t index) {
     }
     m_recent.push_back(now);
   }
-  PILLARBOX_ASSIGN(auto set, m_bank->take(index));
+  PILLARBOX_ASSIGN(SetBank::Taken taken, m_bank->take(index));
   const OfflineGate::Inference priority(m_context.offlineGate);
   const net::MeterReading before = m_channel.meter();
   const Status status =
-      inference::runEngine(m_channel, *m_model, std::move(set), &m_inferenceMemory);
+      inference::runEngine(m_channel, *m_model, std::move(taken.set), &m_inferenceMemory);
   const net::MeterReading after = m_channel.meter();
   const double elapsed = secondsSince(now);
   const double waited = after.waitedSeconds - before.waitedSeconds;

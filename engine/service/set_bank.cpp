@@ -26,7 +26,7 @@ void SetBank::open(std::shared_ptr<const inference::EngineModel> model) {
   if (m_model == model) return;
   // Lines that make sets for the model before find that out at the end of their set.
   m_sets.clear();
-  dropKeys();
+  m_keys.reset();
   m_model = std::move(model);
 }
 
@@ -85,14 +85,14 @@ Result<SetBank::Preparation> SetBank::begin(const std::shared_ptr<SetBank>& bank
   return Preparation(bank, index, &model, bank->m_keys, std::move(memory));
 }
 
-Result<offline::EngineSet> SetBank::take(std::uint64_t index) {
+Result<SetBank::Taken> SetBank::take(std::uint64_t index) {
   const std::lock_guard lock(m_mutex);
   auto node = m_sets.extract(index);
   if (node.empty()) {
     return Error{ErrorCode::Protocol, "there is no correlation set " + std::to_string(index) +
                                           ": it was used, burnt or never prepared"};
   }
-  return std::move(node.mapped().set);
+  return Taken{std::move(node.mapped().set), std::move(node.mapped().memory)};
 }
 
 std::size_t SetBank::ready() const {
@@ -109,7 +109,7 @@ void SetBank::close() noexcept {
   const std::lock_guard lock(m_mutex);
   m_closed = true;
   m_sets.clear();
-  dropKeys();
+  m_keys.reset();
   for (net::Channel* line : m_lines) line->cancel();
 }
 
@@ -126,8 +126,12 @@ Status SetBank::setKeys(const inference::EngineModel& model, Keys keys,
   if (m_closed) return sessionEnded();
   if (m_model.get() != &model) return otherModel();
   if (m_keys) return keysAgain();
-  m_keys = std::move(keys);
-  m_keyMemory = std::move(memory);
+  struct Held {
+    Keys keys;
+    MemoryBudget::Reservation memory;
+  };
+  const std::shared_ptr<Held> held(new Held{std::move(keys), std::move(memory)});
+  m_keys = Keys(held, held->keys.get());
   return {};
 }
 
@@ -165,7 +169,7 @@ SetBank::Attachment::~Attachment() {
   if (!m_bank) return;
   const std::lock_guard lock(m_bank->m_mutex);
   std::erase(m_bank->m_lines, m_line);
-  if (m_bank->m_lines.empty()) m_bank->dropKeys();
+  if (m_bank->m_lines.empty()) m_bank->m_keys.reset();
 }
 
 Status SessionDirectory::add(const Token& token, std::shared_ptr<SetBank> bank) {

@@ -75,8 +75,13 @@ class SetBank {
                                    const inference::EngineModel& model, std::uint64_t index,
                                    std::uint64_t memoryBytes);
 
+  /// A set that has left the bank; its memory counts as long as it is there.
+  struct Taken {
+    offline::EngineSet set;
+    MemoryBudget::Reservation memory;
+  };
   /// Takes a set out. Errors: Protocol where there is none of that index.
-  Result<offline::EngineSet> take(std::uint64_t index);
+  Result<Taken> take(std::uint64_t index);
 
   std::size_t ready() const;
   std::uint64_t prepared() const;  ///< sets deposited so far
@@ -113,11 +118,6 @@ class SetBank {
   std::shared_ptr<const inference::EngineModel> model() const;
 
  private:
-  void dropKeys() {
-    m_keys.reset();
-    m_keyMemory = {};
-  }
-
   /// Counts its set in the metrics for as long as it lies in the bank.
   class Counted {
    public:
@@ -155,8 +155,7 @@ class SetBank {
   std::size_t m_making = 0;
   std::map<std::uint64_t, Prepared> m_sets;
   std::vector<net::Channel*> m_lines;
-  Keys m_keys;
-  MemoryBudget::Reservation m_keyMemory;
+  Keys m_keys;  ///< they hold their reservation, also where a set in the making outlives the bank's
 };
 
 /// The sessions of an engine by their tokens, for the offline lines that ask for them.
