@@ -487,8 +487,10 @@ void addConnectionFlags(CLI::App& command, ConnectionFlags& flags) {
       ->check(CLI::Range(0, 256))
       ->capture_default_str();
   command
-      .add_option("--offline-memory", flags.offlineMemoryMib,
-                  "MiB that the sets being made at a time may take")
+      .add_option(
+          "--offline-memory", flags.offlineMemoryMib,
+          "MiB that the sets being made at a time may take; a model that needs more for one "
+          "is refused")
       ->check(CLI::Range(64, 1 << 20))
       ->capture_default_str();
   command.add_option("--sets", flags.sets, "Correlation sets to keep ready")

@@ -271,6 +271,13 @@ Result<std::unique_ptr<CorrelationProvider>> EngineSession::makeProvider(OpenedM
   }
   PILLARBOX_ASSIGN(auto plan, offline::two_party::SetPlan::create(opened.description));
   m_facts.predicted = plan->cost();
+  if (m_facts.predicted->clientMemoryBytes > m_options.offlineMemory) {
+    return Error{ErrorCode::Exhausted,
+                 "making a correlation set for this model takes up to " +
+                     std::to_string(m_facts.predicted->clientMemoryBytes >> 20) +
+                     " MiB here, more than the " + std::to_string(m_options.offlineMemory >> 20) +
+                     " MiB that are allowed (pillarbox-cli: --offline-memory)"};
+  }
   TwoPartyProvider::Options options;
   options.engine = m_options.engine;
   options.fingerprint = m_facts.fingerprint;

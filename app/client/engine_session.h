@@ -66,7 +66,8 @@ struct SessionOptions {
   int parallelSets = 0;
   /// Two-party mode: processors that a set may use; 0: all.
   unsigned offlineThreads = 0;
-  /// Two-party mode: no second set is made beside the first where both would take more than this.
+  /// Two-party mode: most memory for the sets that are being made. No second set is made beside the
+  /// first where both would take more; a model whose sets take more one by one is refused.
   std::uint64_t offlineMemory = std::uint64_t{2} << 30;
   std::chrono::milliseconds networkTimeout{30000};
   /// How long an inference waits while no set can be made (the dealer is away); zero: for ever.

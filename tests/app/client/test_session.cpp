@@ -284,6 +284,18 @@ class TestSession : public QObject {
     QVERIFY(status.error().message.find("first-party") != std::string::npos);
   }
 
+  void aModelThatTakesTooMuchMemoryIsRefused() {
+    ServiceRig rig;
+    QVERIFY(rig.startEngine("127.0.0.1:0", {"--offline", "two-party"}));
+    SessionOptions options = optionsFor(rig);
+    options.offlineMemory = std::uint64_t{1} << 20;
+    EngineSession session(options);
+    const Status status = session.connect();
+    QVERIFY(!status.ok());
+    QCOMPARE(status.error().code, ErrorCode::Exhausted);
+    QVERIFY(status.error().message.find("--offline-memory") != std::string::npos);
+  }
+
   void engineDiesWhileASetIsMade() {
     ServiceRig rig;
     QVERIFY(rig.startEngine("127.0.0.1:0", {"--offline", "two-party"}));
