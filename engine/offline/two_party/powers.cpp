@@ -573,7 +573,8 @@ Result<std::vector<std::byte>> PowersEngine::answer(std::span<const std::byte> r
   }
 
   PILLARBOX_ASSIGN(Sampler sampler, Sampler::fresh());
-  Expander maskStream(sampler.seed(), 0);
+  PILLARBOX_ASSIGN(const Seed maskSeed, random::freshSeed());
+  Expander maskStream(maskSeed, 0);
   Writer writer(s.plan.answerBytes(s.level));
   for (std::uint32_t k = 2; k <= scheme.degree; ++k) {
     if (scheme.level[k] != s.level + 1) continue;
