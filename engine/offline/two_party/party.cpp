@@ -41,6 +41,9 @@ struct Unit {
   double work = 0;
 };
 
+/// Of a party that is not this one, in what a set costs.
+constexpr unsigned kCountedThreads = 8;
+
 /// Groups of one batch that are worked on together.
 struct Window {
   std::size_t batch = 0, first = 0, count = 0;
@@ -248,6 +251,7 @@ struct SetPlan::Parts {
   std::vector<std::uint32_t> galois;  ///< exponents
   std::vector<PowersBatch> batches;
   std::vector<Window> windows;
+  std::uint64_t groupMemory = 0;  ///< of the greatest window
   double work = 0;
 
   /// Appends what comes after the linear requests. The groups of the first window are requested as
@@ -281,6 +285,35 @@ struct SetPlan::Parts {
     }
   }
 
+  /// Most memory that a pass takes at an engine which gives it so many threads (LinearEngine): its
+  /// requests, the subtrees that are packed, and of each thread what lies on its way down a tree.
+  /// Each of these sums has a leaf of its own.
+  std::uint64_t passMemory(unsigned threads) const {
+    const he::Parameters& ring = linear->parameters();
+    const std::uint64_t limb = 8 * ring.degree(), request = 2 * ring.q().count() * limb;
+    const std::uint64_t sum = (ring.full().count() + ring.q().count()) * limb;
+    std::uint64_t most = 0;
+    for (const Unit& unit : units) {
+      const Pass& pass = *unit.pass;
+      const std::uint64_t sums =
+          std::min<std::uint64_t>(pass.leaves, std::uint64_t{threads} * (pass.levels + 6));
+      most = std::max(most, unit.requests * request + sums * pass.tiles.size() * sum);
+    }
+    return most + threads * 32 * limb;
+  }
+  /// What a party holds while it makes a set, the finished set included. Sets are copied once as
+  /// they are put together; what is sent waits in the channel (net/tls.h).
+  std::uint64_t engineMemory(const SetCost& cost, unsigned threads) const {
+    return 2 * offlineCost(*model).engineMemoryBytes + std::max(passMemory(threads), groupMemory) +
+           std::min(cost.bytesToClient, 2 * kWindowBytes);
+  }
+  std::uint64_t clientMemory(const SetCost& cost, unsigned threads) const {
+    const std::uint64_t limb = 8 * linear->parameters().degree();
+    return 2 * offlineCost(*model).clientMemoryBytes +
+           std::max<std::uint64_t>(threads * 32 * limb, groupMemory) +
+           std::min(cost.bytesToEngine, 2 * kWindowBytes);
+  }
+
   std::size_t batchOf(std::uint32_t stage) const {
     for (std::size_t b = 0; b < batches.size(); ++b) {
       for (const auto& group : batches[b].groups) {
@@ -307,7 +340,6 @@ Result<std::shared_ptr<const SetPlan>> SetPlan::create(
   }
   std::vector<LinearPlan> plans;
   SetCost cost;
-  std::uint64_t passMemory = 0;
   double distance = 0;
   const he::Parameters& ring = parts->linear->parameters();
   const std::uint64_t ciphertextMemory = 16 * ring.degree() * ring.q().count();
@@ -318,8 +350,6 @@ Result<std::shared_ptr<const SetPlan>> SetPlan::create(
       const Unit unit = unitOf(i, plan, pass);
       cost.bytesToEngine += framed(unit.requests, unit.requestBytes);
       cost.bytesToClient += framed(unit.replies, unit.replyBytes);
-      passMemory =
-          std::max(passMemory, (unit.requests + 16 * (pass.levels + 2)) * ciphertextMemory);
       parts->work += unit.work;
       parts->units.push_back(unit);
     }
@@ -336,7 +366,6 @@ Result<std::shared_ptr<const SetPlan>> SetPlan::create(
   cost.engineKeyMemoryBytes = ciphertextMemory + parts->galois.size() * galoisMemory;
 
   PILLARBOX_ASSIGN(parts->batches, planPowers(*model));
-  std::uint64_t groupMemory = 0;
   for (std::size_t b = 0; b < parts->batches.size(); ++b) {
     const PowersPlan& plan = parts->batches[b].plan;
     const std::size_t groups = plan.groups();
@@ -355,16 +384,14 @@ Result<std::shared_ptr<const SetPlan>> SetPlan::create(
     for (std::size_t first = 0; first < groups; first += atOnce) {
       parts->windows.push_back({b, first, std::min(atOnce, groups - first)});
     }
-    groupMemory = std::max(groupMemory, atOnce * plan.workBytes());
+    parts->groupMemory = std::max<std::uint64_t>(parts->groupMemory, atOnce * plan.workBytes());
     parts->work += static_cast<double>(groups) * groupWork(plan);
   }
   parts->schedulePowers();
   cost.rounds = roundsOf(parts->schedule, parts->windows.size());
   cost.hidingBits = -std::log2(distance);
-  const OfflineCost set = offlineCost(*model);
-  const std::uint64_t work = std::max(passMemory, groupMemory);
-  cost.clientMemoryBytes = 2 * set.clientMemoryBytes + work;
-  cost.engineMemoryBytes = 2 * set.engineMemoryBytes + work;
+  cost.clientMemoryBytes = parts->clientMemory(cost, kCountedThreads);
+  cost.engineMemoryBytes = parts->engineMemory(cost, kCountedThreads);
 
   auto plan = std::make_shared<SetPlan>();
   plan->m_parts = std::move(parts);
@@ -393,7 +420,11 @@ class Client : public ClientParty {
     return std::unique_ptr<const ClientParty>(std::move(client));
   }
 
-  SetCost cost() const override { return m_plan->cost(); }
+  SetCost cost() const override {
+    SetCost cost = m_plan->cost();
+    cost.clientMemoryBytes = m_parts.clientMemory(cost, m_threads);
+    return cost;
+  }
 
   Status sendKeys(net::Channel& channel) const override {
     const he::Parameters& ring = m_parts.linear->parameters();
@@ -652,7 +683,11 @@ class Engine : public EngineParty {
     return std::shared_ptr<const EngineParty>(std::move(engine));
   }
 
-  SetCost cost() const override { return m_plan->cost(); }
+  SetCost cost() const override {
+    SetCost cost = m_plan->cost();
+    cost.engineMemoryBytes = m_parts.engineMemory(cost, m_threads);
+    return cost;
+  }
 
   Result<std::shared_ptr<const EngineKeys>> receiveKeys(net::Channel& channel) const override {
     const he::Parameters& ring = m_parts.linear->parameters();

@@ -66,7 +66,8 @@ struct SetCost {
   std::uint64_t bytesToClient = 0;
   std::uint64_t linearBytesToEngine = 0, linearBytesToClient = 0;  ///< of these; powers: the rest
   std::uint32_t rounds = 0;
-  /// Bounds of the memory while a set is made, the finished set included.
+  /// Bounds of the memory while a set is made, the finished set included: with as many threads as
+  /// the party has whose cost() it is, otherwise with eight.
   std::uint64_t clientMemoryBytes = 0;
   std::uint64_t engineMemoryBytes = 0;
   /// Bits by which everything that the client receives for this set hides the engine's weights

@@ -11,6 +11,7 @@
 #include <QTest>
 
 #include "engine/kernels/stage.h"
+#include "engine/offline/dealing.h"
 #include "engine/offline/two_party/linear.h"
 #include "engine/offline/two_party/party.h"
 #include "engine/offline/two_party/powers.h"
@@ -507,6 +508,37 @@ class TestTwoPartySet : public QObject {
     // Of everything that a client receives for one image, together (docs/security.md).
     QVERIFY(cost.hidingBits > 34);
     QVERIFY(1e-6 * static_cast<double>(cost.bytesToEngine + cost.bytesToClient) < megabytes);
+  }
+
+  /// What the engine reserves covers what its threads hold of a pass (LinearEngine::evaluate).
+  void memoryCoversTheThreads() {
+    auto loaded = testing::makePaperModel("resnet18");
+    const auto model = std::make_shared<const models::PublicModel>(std::move(loaded.model));
+    const auto weights = std::make_shared<const models::ModelWeights>(std::move(loaded.weights));
+    const auto plan = SetPlan::create(model).value();
+    const auto context = LinearContext::create().value();
+    const he::Parameters& ring = context->parameters();
+    const std::uint64_t residues = 8 * ring.degree();
+    for (const unsigned threads : {1U, 8U, 64U}) {
+      const auto engine = makeEngineParty(plan, weights, threads).value();
+      std::uint64_t most = 0;
+      for (const models::Stage& stage : model->stages) {
+        for (const models::LinearOp& op : stage.ops) {
+          if (!op.hasWeights()) continue;
+          const LinearPlan layer = context->plan(op).value();
+          for (const Pass& pass : layer.passes()) {
+            const std::uint64_t tiles = pass.tiles.size();
+            const std::uint64_t sums = std::min(pass.leaves, threads * (pass.levels + 2));
+            most = std::max(most, tiles * residues *
+                                      (pass.groups * 2 * ring.q().count() +
+                                       sums * (ring.full().count() + ring.q().count())));
+          }
+        }
+      }
+      QVERIFY2(
+          engine->cost().engineMemoryBytes > most + offline::offlineCost(*model).engineMemoryBytes,
+          qPrintable(QString::number(threads)));
+    }
   }
 
  private:
