@@ -42,6 +42,19 @@ double zeroNoise(const Parameters& parameters) {
   return tail(kErrorProxy * (2 * static_cast<double>(parameters.degree()) + 1));
 }
 
+double productNoiseMean(double norm1, double norm2) {
+  return norm1 / 2 + kErrorDeviation * norm2;
+}
+
+double keySwitchNoiseMean(const Parameters& parameters) {
+  const auto n = static_cast<double>(parameters.degree());
+  return kErrorDeviation * std::sqrt(n * digitRatios(parameters, 2)) + std::sqrt(n / 6) + 0.5;
+}
+
+double zeroNoiseMean(const Parameters& parameters) {
+  return kErrorDeviation * std::sqrt(1 + 4 * static_cast<double>(parameters.degree()) / 3);
+}
+
 double roundingNoise(const Parameters& parameters) {
   return tail(kRoundingProxy * (static_cast<double>(parameters.degree()) + 1));
 }

@@ -1,12 +1,14 @@
 // How large the error of a ciphertext can become, step by step, and what flooding hides of it.
 //
 // A ciphertext's phase is (Q/2^64)·x + e (or (Q/t)·x + e for slots); e is the error in units of 1
-// mod Q. Two kinds of bounds: *certain* ones, which no coefficient ever exceeds, and *tail* ones,
-// which a coefficient exceeds with probability below 2^-80 over the random choices of the parties.
+// mod Q. Three kinds of bounds: *certain* ones, which no coefficient ever exceeds; *tail* ones,
+// which a coefficient exceeds with probability below 2^-80 over the random choices of the parties;
+// and *mean* ones, of a coefficient's magnitude in the mean over these choices.
 // The tail bounds are those of sums of independent subgaussian variables: with variance proxies
 // that add up to v, |sum| ≤ sqrt(2·81·ln 2·v) = 10.6·sqrt(v). An error coefficient (centred
 // binomial, a sum of 42 halves of either sign) has proxy 10.5, a rounding error (uniform on ±1/2)
-// has 1/12.
+// has 1/12. The mean bounds are roots of variances (E|X| ≤ sqrt(E X²)), and for roundings, of whose
+// distribution they assume nothing, the greatest value.
 //
 // Numbers for an example (n = 8192, Q = 138 bits in L = 3 primes of 46, P = 46 bits, return modulus
 // q' = 74 bits, factors with sums of magnitudes ‖w‖₁ ≤ 2^26, flooding 2^72; the linear layers,
@@ -34,8 +36,19 @@
 //
 // What the client could see of the engine's factors is the error that depends on them: the
 // product's and, through its digits, the automorphisms'. The zero encryption's does not. Uniform
-// flooding of 2^b values hides a shift by at most B to a statistical distance of B/2^b a
-// coefficient: 2^30.5 under 2^72 to 2^-41.5.
+// flooding of 2^b values hides a shift by x to a statistical distance of |x|/2^b, given everything
+// that x is computed from. What the client sees, its own random choices included, is therefore
+// hidden to the *mean* of |x|/2^b over these choices: the distance of two joint distributions with
+// one marginal is the mean of the distances of what is conditional on it. No bound that holds with
+// a probability only is needed for that, and the mean is far below what never occurs (all errors at
+// their greatest, aligned): at ‖w‖₁ = 2^26 with equal magnitudes, 2^25.1 instead of 2^30.5.
+//
+// Means for the example, factors independent of the client's random choices:
+//   times w, sums of those     ‖w‖₁/2 by encoding, and sqrt(10.5)·‖w‖₂ of the errors
+//   automorphism               sqrt(10.5·n·Σ (q_i/P)²) = 508: the digits follow from seeds and
+//                              factors alone, not from the errors in the key; and the rounding
+//                              times s, of which the same is true: sqrt(2n/3)/2 = 37; and 1/2
+//   zero under the public key  sqrt(10.5·(1 + 4n/3)) = 339
 #pragma once
 
 #include "engine/he/parameters.h"
@@ -51,6 +64,13 @@ double keySwitchNoise(const Parameters& parameters);
 double keySwitchNoiseCertain(const Parameters& parameters);
 /// The encryption of zero in a reply. Tail.
 double zeroNoise(const Parameters& parameters);
+/// A sum of products of fresh encryptions and factors whose coefficients have these norms all
+/// together, ‖w‖₁ and ‖w‖₂. Mean, whatever the factors are.
+double productNoiseMean(double norm1, double norm2);
+/// An automorphism adds this. Mean.
+double keySwitchNoiseMean(const Parameters& parameters);
+/// The encryption of zero in a reply. Mean.
+double zeroNoiseMean(const Parameters& parameters);
 /// The rounding of a reply to the return modulus, in units of 1 there. Tail.
 double roundingNoise(const Parameters& parameters);
 /// The error of a decrypted reply, in units of 1 at the return modulus, if the result that went

@@ -2,12 +2,14 @@
 
 #include <algorithm>
 #include <atomic>
+#include <cmath>
 #include <exception>
 #include <mutex>
 #include <stdexcept>
 #include <string>
 #include <thread>
 
+#include "engine/he/noise.h"
 #include "engine/he/wire.h"
 
 namespace pillarbox::offline::two_party {
@@ -344,6 +346,15 @@ Result<std::shared_ptr<const LinearContext>> LinearContext::create() {
   return std::shared_ptr<const LinearContext>(new LinearContext(std::move(parameters)));
 }
 
+double LinearContext::replyDistance() const {
+  const double merges = std::exp2(kMaxLevels) - 1;
+  const double error = he::productNoiseMean(static_cast<double>(kMaxLeafNorm),
+                                            std::sqrt(static_cast<double>(kMaxLeafSquares))) +
+                       merges * he::keySwitchNoiseMean(*m_parameters) +
+                       he::zeroNoiseMean(*m_parameters) + 2;
+  return error * std::exp2(-static_cast<double>(kFloodingBits));
+}
+
 std::vector<std::uint32_t> galoisExponents(std::span<const LinearPlan> plans) {
   std::vector<std::uint32_t> exponents;
   for (const LinearPlan& plan : plans) {
@@ -433,18 +444,26 @@ Result<LinearEngine> LinearEngine::create(std::shared_ptr<const LinearContext> c
     const std::size_t leaf = plan.weightsPerLeaf(pass);
     for (std::size_t first = 0; first < weights.size(); first += leaf) {
       std::uint64_t norm = 0;
+      double squares = 0;
       for (const std::int32_t weight :
            weights.subspan(first, std::min(leaf, weights.size() - first))) {
         norm += static_cast<std::uint64_t>(weight < 0 ? -std::int64_t{weight} : weight);
+        squares += static_cast<double>(weight) * weight;
       }
-      if (norm > kMaxLeafNorm) {
-        return Error{ErrorCode::InvalidArgument,
-                     "the weights of " + plan.op().name +
-                         " are too large for the two-party offline phase (the absolute values of " +
-                         std::to_string(pass.outputs) + " outputs' weights add up to " +
-                         std::to_string(norm) + ", at most " + std::to_string(kMaxLeafNorm) +
-                         " are safe): export the model with fewer fraction bits for its weights, "
-                         "or use a dealer"};
+      if (norm > kMaxLeafNorm || squares > static_cast<double>(kMaxLeafSquares)) {
+        const auto text = [](double value) {
+          return std::to_string(static_cast<std::uint64_t>(std::ceil(value)));
+        };
+        return Error{
+            ErrorCode::InvalidArgument,
+            "the weights of " + plan.op().name +
+                " are too large for the two-party offline phase (of " +
+                std::to_string(pass.outputs) + " outputs together, the magnitudes add up to " +
+                std::to_string(norm) + ", at most " + std::to_string(kMaxLeafNorm) +
+                " are safe, and the root of the sum of their squares is " +
+                text(std::sqrt(squares)) + ", at most " +
+                text(std::sqrt(static_cast<double>(kMaxLeafSquares))) +
+                "): export the model with fewer fraction bits for its weights, or use a dealer"};
       }
     }
   }

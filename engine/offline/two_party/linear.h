@@ -26,19 +26,31 @@
 // ciphertexts travel, their sizes and the time they take follow from the public shapes: zero
 // weights are multiplied like all others.
 //
-// Error. n = 8192, Q ≈ 2^150 in 3 primes, one special prime of 50 bits, errors at most 21:
-//   request × weights   a coefficient collects every weight of its leaf:  ‖leaf‖₁·(21 + 1/2);
-//                       the engine refuses weights with ‖leaf‖₁ > 2^26:           < 2^30.5
+// Error. n = 8192, Q ≈ 2^150 in 3 primes, one special prime of 50 bits. Two columns: what is never
+// exceeded (errors at most 21), and the mean of the magnitude (engine/he/noise.h):
+//   request × weights   a coefficient collects every weight of its leaf: ‖leaf‖₁·(21 + 1/2), in the
+//                       mean ‖leaf‖₁/2 + 3.24·‖leaf‖₂; the engine refuses weights with ‖leaf‖₁
+//                       above 2^24 or ‖leaf‖₂ above 2^20                        < 2^28.5   < 2^23.5
 //   key switching       at most 3·n·21 + n/2 + 1 a switch (digits below 2^50, the special prime
-//                       divided out), times 2^k − 1 over k <= 10 levels:          < 2^29.0
-//   zero encryption     21·(1 + 2n)                                               < 2^18.4
-//   sum                                                                           < 2^30.9
-//   flooding            uniform in ±2^84: a distance below 2^-54 a coefficient
+//                       divided out), 546 in the mean, times 2^k − 1 over k <= 10 levels
+//                                                                               < 2^29.0   < 2^19.1
+//   zero encryption     21·(1 + 2n)                                             < 2^18.4   < 2^8.5
+//   sum                 with 2 for the roundings of c0 and of the mask          < 2^29.8   < 2^23.6
+//   flooding            uniform in ±2^84
 //   scale               Q/2^64 > 2^85.99: half of it is more than twice the flooding, so that after
 //                       the switch to Q' ≈ 2^74 in 2 primes less than 2^8 + 1/2 of the allowed 2^9
 //                       are taken, and the rounding of c1, times s, has the rest: a sum of n
 //                       independent terms of deviation at most 12^(-1/2), beyond 254 with a
-//                       probability below 2^-68 even for an s without a zero.
+//                       probability below 2^-67 even for an s without a zero.
+//
+// Distance. Fix everything but the flooding: the client's random choices (r, keys, errors), the
+// weights, and u, e0, e1 of the encryption of zero. Then the phase that the client sees in a
+// coefficient is what W·r − s' says, plus a number x that is fixed, plus the flooding; the
+// simulator leaves x out, which is noticed with a probability of |x|/2^85 at most. So the client's
+// views of a set, real and simulated, its own random choices included, are apart by at most the sum
+// over all coefficients of the mean of |x|/2^85: 2^-61.4 each. (Where an honest client's errors
+// happen to be as large as they can be, and all aligned with the weights, it would be 2^-55.2.)
+// With x gone, c1 is a sample of learning with errors under u, and uniform.
 //
 // Cost of one op: LinearPlan::requestBytes() and replyBytes(), exactly; LinearPlan::cost().
 #pragma once
@@ -78,6 +90,9 @@ class LinearContext {
   }
   /// The encoding of requests, over Q.
   const he::Word64& requestWords() const { return m_request; }
+  /// How far a coefficient of a reply is from what the client's own share tells, in statistical
+  /// distance, whatever the weights ("Distance" above).
+  double replyDistance() const;
 
  private:
   friend class LinearClient;
@@ -89,10 +104,6 @@ class LinearContext {
 
 /// The automorphisms that these plans need: exponents, rising. Public; both parties derive them.
 std::vector<std::uint32_t> galoisExponents(std::span<const LinearPlan> plans);
-
-/// How far a coefficient of a reply is from what the client's own share tells, in statistical
-/// distance, whatever the weights.
-inline constexpr double kReplyDistance = 0x1p-54;
 
 /// What the engine needs of the client's key.
 struct LinearKeys {
@@ -111,8 +122,10 @@ SecureVector<std::uint64_t> negatedMask(const he::Parameters& parameters,
                                         std::span<const LinearPlan::OutputEntry> entries,
                                         std::span<const std::uint64_t> mask);
 
-/// Most weights, in absolute value, that one leaf's polynomials may have together.
-inline constexpr std::uint64_t kMaxLeafNorm = std::uint64_t{1} << 26;
+/// What the weights of one leaf's polynomials may be together at most: the sum of their magnitudes,
+/// and the sum of their squares.
+inline constexpr std::uint64_t kMaxLeafNorm = std::uint64_t{1} << 24;
+inline constexpr std::uint64_t kMaxLeafSquares = std::uint64_t{1} << 40;
 
 /// The client's side. Does not own the key, which must outlive it. Usable from several threads.
 class LinearClient {
@@ -142,8 +155,8 @@ class LinearEngine {
  public:
   /// @param weights  [outC][inC][kernelH][kernelW] or [out][in]
   /// @param backend  does the arithmetic; null: the processor
-  /// Errors: InvalidArgument if a leaf's weights are above kMaxLeafNorm; Internal if a device
-  /// fails.
+  /// Errors: InvalidArgument if a leaf's weights are above kMaxLeafNorm or kMaxLeafSquares;
+  /// Internal if a device fails.
   static Result<LinearEngine> create(std::shared_ptr<const LinearContext> context,
                                      const LinearPlan& plan, std::span<const std::int32_t> weights,
                                      const LinearBackend* backend = nullptr);

@@ -353,7 +353,7 @@ Result<std::shared_ptr<const SetPlan>> SetPlan::create(
       parts->work += unit.work;
       parts->units.push_back(unit);
     }
-    distance += kReplyDistance * static_cast<double>(plan.op().out.size());
+    distance += parts->linear->replyDistance() * static_cast<double>(plan.op().out.size());
   }
   cost.linearBytesToEngine = cost.bytesToEngine;
   cost.linearBytesToClient = cost.bytesToClient;

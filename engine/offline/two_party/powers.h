@@ -32,7 +32,8 @@
 //            10.5, subgaussian), P the engine's factor with coefficients below t/2: |e·P| < B =
 //            2^(t + (log n + 8)/2) except with probability 2^-67 a coefficient
 //   flooding uniform in ±2^64·B/4 = ±2^62·B, fresh for each coefficient: statistical distance at
-//            most 2^-63 from an error that does not depend on P
+//            most 2^-63 from an error that does not depend on P; and in the mean over e, which is
+//            what counts (engine/he/noise.h), 2^-66: |e·P| is at most (10.5·n)^(1/2)·t/2 then
 //   D        2^64·B: flooding takes a quarter of D, the bound on correct decryption is a half
 //   return   rounded from t·D to t·8 (c0) and t·2^w (c1, w = 12 at n = 32768): 1/16 and 1/10 of
 //            a unit of t more; below 0.47 of 0.5 in all
@@ -42,7 +43,7 @@
 // (c0, c1) to which the engine has added an encryption of zero under the client's public key with
 // fresh ternary u and error: c1 is pseudorandom by RLWE with secret u; given c1 and the key, c0
 // holds exactly D·(v + m) and an error, and is simulated from m alone (distance 2^-62 a value) and
-// from flooding alone (2^-63 a coefficient). What remains of u·e and e1·s in the error, below
+// from flooding alone (2^-66 a coefficient). What remains of u·e and e1·s in the error, below
 // 2^30, drowns in the flooding too. Slots without a value hold 0 on the engine's side and are
 // masked the same way. Sizes depend on public shapes only. Both parties are assumed to follow the
 // protocol.

@@ -426,7 +426,7 @@ double PowersPlan::distance() const {
   for (std::uint32_t k = 2; k <= scheme.degree; ++k) {
     answered += std::exp2(-static_cast<double>(kHidingBits));
     for (const PartSizes& part : scheme.parts) {
-      if (part.answerT[k] != 0) answered += std::exp2(-static_cast<double>(kHidingBits + 1));
+      if (part.answerT[k] != 0) answered += std::exp2(-static_cast<double>(kMeanFloodingBits));
     }
   }
   return static_cast<double>(groups() * slots()) * answered;

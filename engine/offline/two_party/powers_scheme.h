@@ -18,6 +18,7 @@ namespace powers {
 
 inline constexpr std::uint32_t kMaxDegree = models::Limits::kMaxDegree;
 inline constexpr std::uint32_t kHidingBits = 62;
+inline constexpr std::uint32_t kMeanFloodingBits = kHidingBits + 4;  ///< in the mean over errors
 inline constexpr std::uint32_t kAnswerBits0 = 3;  ///< c0 comes back modulo t·2^3
 
 template <typename T>

@@ -42,6 +42,16 @@ double greatest(const he::Basis& basis, const he::Poly& x) {
   return static_cast<double>(most);
 }
 
+/// The mean of the magnitudes of integers that are smaller than half of the first prime.
+double mean(const he::Basis& basis, const he::Poly& x) {
+  const std::uint64_t q = basis.modulus(0).value();
+  double sum = 0;
+  for (std::size_t i = 0; i < basis.degree(); ++i) {
+    sum += static_cast<double>(std::min(x.limb(0)[i], q - x.limb(0)[i]));
+  }
+  return sum / static_cast<double>(basis.degree());
+}
+
 /// (1 + X + ... + X^(n-1))·c times x mod 2^64, by running sums.
 std::vector<std::uint64_t> timesAllOnes(const std::vector<std::uint64_t>& x, std::int64_t c) {
   std::uint64_t all = 0, running = 0;
@@ -140,6 +150,53 @@ class TestHeNoise : public QObject {
     QVERIFY(he::replyNoise(p, he::kFreshNoise * kWeight * kDegree, kFloodingBits) <
             he::decodableNoise(p, 64));
     QVERIFY(he::hidingBits(he::kFreshNoise * kWeight * kDegree, kFloodingBits) > 41.5);
+  }
+
+  /// Errors are hidden to the mean of their magnitudes, so that is measured too.
+  void meansStayBelowTheirBounds() {
+    Fixture f;
+    const he::Parameters& p = f.p;
+    const he::Basis& q = p.q();
+    // Few large factors, whose sum of magnitudes and sum of squares are both as large as linear
+    // layers allow them to be: 2^24 and 2^40.
+    std::vector<std::int64_t> weights(kDegree);
+    for (std::size_t i = 0; i < 256; ++i) {
+      weights[32 * i + m_data.word() % 32] = m_data.word() % 2 == 0 ? 1 << 16 : -(1 << 16);
+    }
+    const he::Poly factor = he::makeFactor(p, weights);
+    const he::Poly message = f.words.encode(m_data.words(kDegree));
+    const he::Ciphertext fresh = he::expand(p, he::encrypt(p, f.secret, message, f.client));
+    const he::Ciphertext* left[] = {&fresh};
+    const he::Poly* right[] = {&factor};
+    const he::Ciphertext product = he::multiplyAccumulate(p, left, right);
+    he::Poly exact = message;
+    he::forward(q, exact);
+    exact = he::multiply(q, exact, factor);
+    he::inverse(q, exact);
+    he::Poly error = he::decrypt(p, f.secret, product);
+    he::subtractFrom(q, error, exact);
+    within(mean(q, error), he::productNoiseMean(0x1p24, 0x1p20), 0.15, "mean of a product");
+
+    const he::GaloisKey galois = he::makeGaloisKey(p, f.secret, kDegree / 2 + 1, f.client);
+    he::Poly expected = he::decrypt(p, f.secret, product);
+    he::forward(q, expected);
+    he::Poly permuted(q);
+    for (std::size_t limb = 0; limb < q.count(); ++limb) {
+      for (std::size_t i = 0; i < kDegree; ++i) {
+        permuted.limb(limb)[i] = expected.limb(limb)[galois.permutation[i]];
+      }
+    }
+    he::inverse(q, permuted);
+    error = he::decrypt(p, f.secret, he::automorphism(p, galois, product));
+    he::subtractFrom(q, error, permuted);
+    within(mean(q, error), he::keySwitchNoiseMean(p), 0.3, "mean of an automorphism");
+
+    const he::Ciphertext zero = he::encryptZero(p, f.key, f.engine);
+    within(mean(q, he::decrypt(p, f.secret, zero)), he::zeroNoiseMean(p), 0.6, "mean of a zero");
+    // And of a fresh encryption: a factor of 1.
+    error = he::decrypt(p, f.secret, fresh);
+    he::subtractFrom(q, error, message);
+    within(mean(q, error), he::productNoiseMean(1, 1), 0.6, "mean of an encryption");
   }
 
   void aMillionValuesAreRight() {

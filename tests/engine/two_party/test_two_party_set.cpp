@@ -506,7 +506,7 @@ class TestTwoPartySet : public QObject {
         1e-6 * static_cast<double>(cost.clientMemoryBytes),
         1e-6 * static_cast<double>(cost.engineMemoryBytes), cost.hidingBits);
     // Of everything that a client receives for one image, together (docs/security.md).
-    QVERIFY(cost.hidingBits > 34);
+    QVERIFY(cost.hidingBits >= 40);
     QVERIFY(1e-6 * static_cast<double>(cost.bytesToEngine + cost.bytesToClient) < megabytes);
   }
 
