@@ -4,7 +4,8 @@
 // a conditional jump or an address that depends on them. Secrets are declared undefined here: seeds
 // of secret polynomials (and so the key and all errors), messages, the engine's factors and masks.
 // What leaves a party is declared defined again, as the network would make it. At the end a branch
-// on a secret shows that it would have been noticed.
+// on a secret shows that it would have been noticed. Shares of powers draw their own seeds:
+// OpenSSL's generator is therefore replaced by one that the test tells what will be secret.
 //
 // The device's kernels run in emulation, blocks of one thread each (so that no stacks are switched
 // between threads, which valgrind could not follow).
@@ -13,9 +14,11 @@
 #include <valgrind/memcheck.h>
 
 #include <cstdio>
+#include <cstdlib>
 #include <deque>
 
 #include "engine/he/wire.h"
+#include "engine/offline/two_party/powers.h"
 // The words of CUDA come first.
 // clang-format off
 #include "tests/support/cuda_emulator.h"
@@ -23,6 +26,29 @@
 // clang-format on
 
 using namespace pillarbox;
+
+namespace {
+
+/// Whether the next seeds that are drawn are secret, in turn.
+std::deque<bool> nextSeeds;
+
+}  // namespace
+
+// In place of libcrypto's.
+extern "C" int RAND_priv_bytes(unsigned char* bytes, int count) {
+  static unsigned char number = 0;
+  for (int i = 0; i < count; ++i) bytes[i] = static_cast<unsigned char>(7 * i + number);
+  ++number;
+  if (nextSeeds.empty()) {
+    std::puts("FAIL: a seed that the test does not know of");
+    std::exit(1);
+  }
+  if (nextSeeds.front()) {
+    VALGRIND_MAKE_MEM_UNDEFINED(bytes, static_cast<std::size_t>(count));
+  }
+  nextSeeds.pop_front();
+  return 1;
+}
 
 namespace {
 
@@ -198,6 +224,30 @@ void runProtocol() {
   he::fromSigned(p.q(), wide);
 }
 
+/// Both sides of shares of powers, with products of different powers.
+void runPowers() {
+  using namespace offline::two_party;
+  const auto plan = PowersPlan::create({3, 10, 12, 12}, 8, 8192).value();
+  std::vector<std::uint64_t> lambda0(8, 0x123456789A), lambda1(8, 0 - std::uint64_t{0x1234567});
+  poison(lambda0);
+  poison(lambda1);
+  nextSeeds = {true, false};  // of secrets, and of what is sent
+  const auto secret = PowersSecretKey::create(plan).value();
+  const auto key = PowersPublicKey::parse(plan, sent(secret.publicKey())).value();
+  PowersClient client(plan, secret, lambda0);
+  PowersEngine engine(plan, key, lambda1);
+  for (std::uint32_t level = 0; level < plan.levels(); ++level) {
+    nextSeeds = {true, false};
+    const auto request = sent(client.request().value());
+    nextSeeds = {true, false, true};  // and of the mask
+    const auto answer = sent(engine.answer(request).value());
+    if (!client.finish(answer).ok() || !nextSeeds.empty()) {
+      std::puts("FAIL: an answer was refused, or seeds came from elsewhere");
+      std::exit(1);
+    }
+  }
+}
+
 }  // namespace
 
 int main() {
@@ -208,6 +258,7 @@ int main() {
   runKernels();
   runDeviceKernels();
   runProtocol();
+  runPowers();
   const unsigned found = VALGRIND_COUNT_ERRORS;
   if (found != 0) {
     std::printf("FAIL: %u reports of a branch or address that depends on a secret\n", found);

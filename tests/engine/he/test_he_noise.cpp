@@ -11,14 +11,15 @@ using namespace pillarbox;
 
 namespace {
 
-/// The linear layers' parameters and the largest factors that they allow: every coefficient used.
+/// The parameters of the example in noise.h, and its largest factors: every coefficient used.
 constexpr std::size_t kDegree = 8192;
 constexpr std::int64_t kWeight = 8192;  // times the degree: 2^26
 constexpr std::uint32_t kFloodingBits = 72;
 
 struct Fixture {
+  std::uint32_t bits = 46;
   std::shared_ptr<const he::Parameters> shared =
-      he::Parameters::create({kDegree, {46, 46, 46}, {46}, {37, 37}, {}}).value();
+      he::Parameters::create({kDegree, {bits, bits, bits}, {bits}, {37, 37}, {}}).value();
   const he::Parameters& p = *shared;
   he::Sampler client = he::Sampler::fresh().value(), engine = he::Sampler::fresh().value();
   he::SecretKey secret = he::SecretKey::generate(p, client);
@@ -199,8 +200,10 @@ class TestHeNoise : public QObject {
     within(mean(q, error), he::productNoiseMean(1, 1), 0.6, "mean of an encryption");
   }
 
+  /// With the parameters and the flooding of the linear layers, and greater factors than theirs.
   void aMillionValuesAreRight() {
-    Fixture f;
+    Fixture f{50};
+    constexpr std::uint32_t kLinearFloodingBits = 85;
     const he::Parameters& p = f.p;
     constexpr std::uint32_t kExponent = kDegree + 1;
     const he::GaloisKey galois = he::makeGaloisKey(p, f.secret, kExponent, f.client);
@@ -219,7 +222,7 @@ class TestHeNoise : public QObject {
           he::automorphism(p, galois, he::multiplyAccumulate(p, left, right));
       const auto mask = m_data.words(kDegree);
       const he::Reply reply =
-          he::reply(p, f.key, image, f.words.encode(mask), kFloodingBits, all, f.engine);
+          he::reply(p, f.key, image, f.words.encode(mask), kLinearFloodingBits, all, f.engine);
       std::vector<std::uint64_t> got(kDegree);
       f.returnWords.decode(he::decrypt(p, f.secret, reply, all), all, got);
       const auto product = timesAllOnes(x, weight);

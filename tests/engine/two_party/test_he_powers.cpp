@@ -300,7 +300,7 @@ class TestHePowers : public QObject {
       he::forward(wide, error);
       he::Poly product = he::multiply(wide, factor, error);
       he::inverse(wide, product);
-      long double greatest = 0;
+      long double greatest = 0, sum = 0;
       for (std::size_t j = 0; j < wide.degree(); ++j) {
         long double fraction = 0;
         for (std::size_t i = 0; i < wide.count(); ++i) {
@@ -312,11 +312,19 @@ class TestHePowers : public QObject {
           fraction += static_cast<long double>(q.multiply(product.limb(i)[j], q.inverse(others))) /
                       static_cast<long double>(q.value());
         }
-        greatest = std::max(greatest, std::abs(fraction - std::round(fraction)));
+        const long double magnitude = std::abs(fraction - std::round(fraction));
+        greatest = std::max(greatest, magnitude);
+        sum += magnitude;
       }
       const double bits = std::log2(static_cast<double>(greatest)) + wide.bits();
       qInfo("|e P| reaches 2^%.1f, bound 2^%.0f", bits, bound);
       QVERIFY(bits < bound && bits > bound - 4);
+      // What counts behind flooding.
+      const double mean =
+          std::log2(static_cast<double>(sum) / static_cast<double>(wide.degree())) + wide.bits();
+      qInfo("in the mean 2^%.1f", mean);
+      QVERIFY(mean < bound - (powers::kMeanFloodingBits - powers::kHidingBits - 1) &&
+              mean > bound - 7);
     }
   }
 
