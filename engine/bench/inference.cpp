@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <chrono>
 #include <cmath>
+#include <memory>
+#include <optional>
 #include <string>
 #include <thread>
 #include <utility>
@@ -53,11 +55,14 @@ Status compare(const inference::ClientOutcome& outcome, const inference::OnlineC
 }  // namespace
 
 Result<json> measureInference(const models::LoadedModel& loaded, const InferenceOptions& options) {
-  const inference::EngineModel model(loaded.model, loaded.weights);
+  const auto shared = std::make_shared<const inference::EngineModel>(loaded.model, loaded.weights);
+  const inference::EngineModel& model = *shared;
   const models::PublicModel& description = model.description();
   const Dealing dealing(model, options.mode);
   const inference::OnlineCost cost = inference::onlineCost(description);
-  const double linear = linearSeconds(model);
+  std::optional<OnDevice> device;
+  if (options.device) device.emplace(options.device, shared);
+  const double linear = device ? 0 : linearSeconds(model);
 
   PILLARBOX_ASSIGN(const std::unique_ptr<Link> link, Link::open(options.link));
   PILLARBOX_ASSIGN(const double roundTrip, link->measuredRoundTrip());
@@ -69,7 +74,8 @@ Result<json> measureInference(const models::LoadedModel& loaded, const Inference
     channels.push_back(std::move(pair));
   }
 
-  std::vector<double> seconds, offlineSeconds, engineSeconds, clientSeconds;
+  std::vector<double> seconds, offlineSeconds, engineSeconds, clientSeconds, computing, copying;
+  std::uint64_t copiedBytes = 0;
   std::uint64_t offlineBytes = 0;
   double wireRatio = 0, largestError = 0;
   std::string warning;
@@ -91,7 +97,8 @@ Result<json> measureInference(const models::LoadedModel& loaded, const Inference
     std::vector<std::thread> threads;
     for (std::size_t i = 0; i < batch; ++i) {
       threads.emplace_back([&, i] {
-        runs[i] = runBoth(channels[i], model, std::move(sets[i]), image, &memories[i]);
+        runs[i] = runBoth(channels[i], model, std::move(sets[i]), image, &memories[i],
+                          device ? &*device : nullptr);
       });
     }
     for (std::thread& thread : threads) thread.join();
@@ -124,6 +131,9 @@ Result<json> measureInference(const models::LoadedModel& loaded, const Inference
     for (const auto& run : runs) {
       engine += run->engineSeconds / options.batch;
       client += run->clientSeconds / options.batch;
+      computing.push_back(run->device.computing);
+      copying.push_back(run->device.copying);
+      copiedBytes = run->device.copiedBytes;
     }
     engineSeconds.push_back(engine);
     clientSeconds.push_back(client);
@@ -152,13 +162,20 @@ Result<json> measureInference(const models::LoadedModel& loaded, const Inference
                   {{"engine", spreadOf(engineSeconds).median},
                    {"client", spreadOf(clientSeconds).median},
                    {"linear", linear}}},
-                 {"gmacs", 1e-9 * static_cast<double>(cost.multiplyAdds) / linear},
                  {"floor", {{"wire", wire}, {"total", floor}}},
                  {"ratio", median / floor},
                  {"offline",
                   {{"seconds", spreadJson(offlineSeconds)},
                    {"bytes", offlineBytes},
                    {"weight_bytes", dealing.weightBytes()}}}};
+  const double arithmetic = device ? spreadOf(computing).median : linear;
+  result["gmacs"] = 1e-9 * static_cast<double>(cost.multiplyAdds) / arithmetic;
+  if (device) {
+    result["device"] = {{"name", options.device->description()},
+                        {"computing", spreadJson(computing)},
+                        {"copying", spreadJson(copying)},
+                        {"copied_bytes", copiedBytes}};
+  }
   if (wire > 0) result["ratio_to_wire"] = median / wire;
   if (wireRatio > 0) result["tls_overhead"] = wireRatio - 1;
   if (options.check) result["largest_error"] = largestError;
@@ -193,6 +210,15 @@ std::string inferenceTable(const json& results) {
                    1e-6 * row["offline"]["bytes"].get<double>());
   }
   for (const json& row : results) {
+    if (row.contains("device")) {
+      const json& own = row["device"];
+      text += format(
+          "%s on %s: computes %s (least %s); its %.1f MB of correlations take %s there\n",
+          row["network"].get<std::string>().c_str(), own["name"].get<std::string>().c_str(),
+          secondsText(own["computing"]["median"]).c_str(),
+          secondsText(own["computing"]["least"]).c_str(), 1e-6 * own["copied_bytes"].get<double>(),
+          secondsText(own["copying"]["median"]).c_str());
+    }
     if (row.contains("largest_error")) {
       text += format("%s: logits within %.2g of the plaintext network's\n",
                      row["network"].get<std::string>().c_str(), row["largest_error"].get<double>());
@@ -203,8 +229,8 @@ std::string inferenceTable(const json& results) {
   }
   return text +
          "\nonline: median; wire: round trips and bytes of the busier direction; floor: that and "
-         "the linear layers\non one core; offline: dealt in memory, computation only, and its "
-         "bytes. Rounds and bytes are metered.\n";
+         "the linear layers\non one core (with a GPU, that alone); offline: dealt in memory, "
+         "computation only, and its bytes. Rounds and\nbytes are metered.\n";
 }
 
 std::string inferencePlot(const json& results) {

@@ -5,6 +5,7 @@
 #include <nlohmann/json.hpp>
 
 #include "engine/core/result.h"
+#include "engine/device/device.h"
 #include "engine/offline/correlation_set.h"
 #include "models/loaded_model.h"
 #include "net/memory.h"
@@ -15,14 +16,16 @@ struct InferenceOptions {
   net::LinkShape link;
   offline::Mode mode = offline::Mode::Dealer;  ///< Dealer or FirstParty
   int repeat = 5;                              ///< measured inferences, after one that is not
-  int batch = 1;       ///< at the same time, each on a connection of its own
-  bool check = false;  ///< compare the logits with the plaintext network's
+  int batch = 1;             ///< at the same time, each on a connection of its own
+  bool check = false;        ///< compare the logits with the plaintext network's
+  device::DevicePtr device;  ///< computes the engine's side; null: the processor
 };
 
 /// Result: {"network", "link", "batch", "rounds", "bytes", "seconds", "floor", "ratio", "offline",
 /// "kernels", ...}. `seconds` are of a batch, from the first word of the first to the last logit of
 /// the last. Bytes and rounds are what the channel's meter shows, of one inference; an error if
-/// they are not what the model's plan declares.
+/// they are not what the model's plan declares. With a device {"device": {"name", "computing",
+/// "copying", "copied_bytes"}}, seconds by its clock (DeviceTimes).
 Result<nlohmann::json> measureInference(const models::LoadedModel& loaded,
                                         const InferenceOptions& options);
 

@@ -4,6 +4,7 @@
 #include <functional>
 #include <limits>
 
+#include "engine/bench/device_kernels.h"
 #include "engine/bench/networks.h"
 #include "engine/bench/party.h"
 #include "engine/bench/text.h"
@@ -54,7 +55,7 @@ class Data {
 };
 
 json measureLayer(const models::LinearOp& op, const std::vector<Method>& methods, double seconds,
-                  Data& data) {
+                  const device::DevicePtr& device, Data& data) {
   const auto weights = data.weights(op.weightCount());
   const auto in = data.words(op.in.size());
   SecureVector<std::uint64_t> out(op.out.size());
@@ -67,6 +68,7 @@ json measureLayer(const models::LinearOp& op, const std::vector<Method>& methods
     result["seconds"][kernels::methodName(method)] =
         fastest(seconds, [&] { packed.apply(in, scratch, out); });
   }
+  if (device) result["device"] = measureDeviceLayer(device, op, weights, in, out, seconds);
   return result;
 }
 
@@ -114,6 +116,10 @@ json measureKernels(const KernelOptions& options) {
       options.methods.empty() ? kernels::availableMethods() : options.methods;
   Data data;
   json result = {{"linear", json::array()}, {"networks", json::array()}};
+  if (options.device) {
+    result["device"] = {{"name", options.device->description()},
+                        {"peaks", measureDevicePeaks(options.device)}};
+  }
   for (const Method method : methods) result["methods"].push_back(kernels::methodName(method));
   for (const std::string& name : options.networks.empty() ? networkNames() : options.networks) {
     const models::PublicModel model = randomNetwork(name).value().model;
@@ -122,12 +128,17 @@ json measureKernels(const KernelOptions& options) {
                 {"activations", model.activationCount()},
                 {"seconds", json::object()}};
     for (const Layer& layer : layersOf(model)) {
-      json measured = measureLayer(layer.op, methods, options.seconds, data);
+      json measured = measureLayer(layer.op, methods, options.seconds, options.device, data);
       measured["network"] = name;
       measured["count"] = layer.count;
       for (const auto& [method, seconds] : measured["seconds"].items()) {
         sum["seconds"][method] =
             sum["seconds"].value(method, 0.0) + layer.count * seconds.get<double>();
+      }
+      if (options.device) {
+        const json& own = measured["device"];
+        const double each = own["seconds"][own["method"].get<std::string>()].get<double>();
+        sum["device"]["seconds"] = sum["device"].value("seconds", 0.0) + layer.count * each;
       }
       result["linear"].push_back(std::move(measured));
     }
@@ -136,6 +147,51 @@ json measureKernels(const KernelOptions& options) {
   result["elementwise"] = measureElementwise(options.seconds, data);
   return result;
 }
+
+namespace {
+
+/// The device's part: what it does by each method, and how much of the ceiling that is.
+std::string deviceTable(const json& result) {
+  const json& peaks = result["device"]["peaks"];
+  std::string text = format(
+      "\n%s\nceilings, measured: products of tiles %.0f GMAC/s, words %.0f GMAC/s, copies "
+      "%.0f GB/s\n\n",
+      result["device"]["name"].get<std::string>().c_str(), peaks["tile_gmacs"].get<double>(),
+      peaks["word_gmacs"].get<double>(), peaks["copy_gigabytes"].get<double>());
+  text += format("%-10s %-22s %5s %9s %6s %9s %8s %9s %8s %9s   GMAC/s\n", "network", "layer",
+                 "count", "MMAC", "used", "tiles", "of peak", "words", "of peak", "rows");
+  for (const json& layer : result["linear"]) {
+    const json& own = layer["device"];
+    const double work = layer["multiply_adds"].get<double>();
+    const auto rate = [&](const char* method) {
+      return own["seconds"].contains(method) ? 1e-9 * work / own["seconds"][method].get<double>()
+                                             : 0.0;
+    };
+    const auto cell = [](double value) { return value > 0 ? format("%.1f", value) : "-"; };
+    const auto share = [](double value, double peak) {
+      return value > 0 ? format("%.1f%%", 100 * value / peak) : std::string("-");
+    };
+    const double tiles = rate("tiles"), words = rate("words");
+    text +=
+        format("%-10s %-22s %5d %9.1f %6s %9s %8s %9s %8s %9s\n",
+               layer["network"].get<std::string>().c_str(),
+               layer["shape"].get<std::string>().c_str(), layer["count"].get<int>(), 1e-6 * work,
+               own["method"].get<std::string>().c_str(), cell(tiles).c_str(),
+               share(tiles, peaks["tile_gmacs"].get<double>()).c_str(), cell(words).c_str(),
+               share(words, peaks["word_gmacs"].get<double>()).c_str(), cell(rate("rows")).c_str());
+  }
+  text += "\n" + format("%-10s %9s %9s %9s\n", "network", "MMAC", "ms", "GMAC/s");
+  for (const json& network : result["networks"]) {
+    const double seconds = network["device"]["seconds"].get<double>();
+    const double work = network["multiply_adds"].get<double>();
+    text += format("%-10s %9.1f %9.3f %9.1f\n", network["network"].get<std::string>().c_str(),
+                   1e-6 * work, 1e3 * seconds, 1e-9 * work / seconds);
+  }
+  return text +
+         "linear layers of one inference on the device, by the methods that inferences use\n";
+}
+
+}  // namespace
 
 std::string kernelTable(const json& result) {
   const auto& methods = result["methods"];
@@ -170,7 +226,7 @@ std::string kernelTable(const json& result) {
         format("%-38s %10.2f %8.2f\n", row["operation"].get<std::string>().c_str(),
                row["nanoseconds_a_value"].get<double>(), row["gigabytes_a_second"].get<double>());
   }
-  return text;
+  return result.contains("device") ? text + deviceTable(result) : text;
 }
 
 std::string kernelPlot(const json& result) {
@@ -181,11 +237,21 @@ std::string kernelPlot(const json& result) {
   for (const auto& method : result["methods"]) {
     chart.bars.emplace_back(method.get<std::string>(), colours[chart.bars.size() % 6]);
   }
+  if (result.contains("device")) {
+    chart.title = "Linear layers of one inference, one core and a GPU";
+    chart.bars.emplace_back("GPU", colours[chart.bars.size() % 6]);
+    chart.note = result["device"]["name"].get<std::string>();
+    chart.logarithmic = true;
+  }
   for (const auto& network : result["networks"]) {
     BarGroup group{network["network"].get<std::string>(), {}};
     for (const auto& method : result["methods"]) {
       group.values.push_back(1e-9 * network["multiply_adds"].get<double>() /
                              network["seconds"][method.get<std::string>()].get<double>());
+    }
+    if (result.contains("device")) {
+      group.values.push_back(1e-9 * network["multiply_adds"].get<double>() /
+                             network["device"]["seconds"].get<double>());
     }
     chart.groups.push_back(std::move(group));
   }

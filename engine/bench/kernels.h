@@ -6,6 +6,7 @@
 
 #include <nlohmann/json.hpp>
 
+#include "engine/device/device.h"
 #include "engine/kernels/linear.h"
 
 namespace pillarbox::bench {
@@ -14,11 +15,16 @@ struct KernelOptions {
   std::vector<std::string> networks;     ///< names; empty: all
   std::vector<kernels::Method> methods;  ///< empty: all that are available
   double seconds = 0.05;                 ///< spent on each measurement, at least one run
+  device::DevicePtr device;              ///< its kernels too; null: the processor's only
 };
 
 /// Measures on one thread, in processor time of that thread (so that other load on the machine
 /// disturbs little), the fastest of several runs, uniform inputs, uniform 13-bit weights, weights
-/// packed beforehand. Result: {"linear": [...], "networks": [...], "elementwise": [...]}.
+/// packed beforehand. A device is measured by its own clock, all of it, and its outputs are
+/// compared with the processor's. Result: {"linear": [...], "networks": [...], "elementwise":
+/// [...]}, and with a device {"device": {"name", "peaks"}} and a part "device" of every layer and
+/// network. Throws device::DeviceError, and std::runtime_error where a device computes something
+/// else.
 nlohmann::json measureKernels(const KernelOptions& options);
 
 /// The same as a table.

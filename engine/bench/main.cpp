@@ -18,6 +18,8 @@
 #include "engine/bench/offline.h"
 #include "engine/bench/relay.h"
 #include "engine/bench/throughput.h"
+#include "engine/inference/device_check.h"
+#include "engine/offline/two_party/party.h"
 #include "models/onnx_reader.h"
 #include "net/message_io.h"
 
@@ -73,6 +75,29 @@ T orThrow(Result<T> result) {
   return std::move(result).value();
 }
 
+/// What computes the engine's side.
+struct DeviceChoice {
+  std::string name = "cpu";
+
+  void addTo(CLI::App* command) {
+    command
+        ->add_option(
+            "--device", name,
+            "What computes the engine's side: the processor, or a GPU (cuda), which must be "
+            "there")
+        ->check(CLI::IsMember({"cpu", "cuda"}))
+        ->capture_default_str();
+  }
+  /// Null for the processor. Throws where there is no device, or one that computes something else.
+  device::DevicePtr open(Status (*checkDevice)(const device::DevicePtr&)) const {
+    if (name == "cpu") return nullptr;
+    device::DevicePtr device = orThrow(device::Device::load());
+    const Status good = checkDevice(device);
+    if (!good.ok()) throw std::runtime_error(good.error().message);
+    return device;
+  }
+};
+
 /// Which models a subcommand measures.
 struct Models {
   std::vector<std::string> networks, files;
@@ -99,7 +124,8 @@ struct Models {
 
 struct KernelsCommand {
   explicit KernelsCommand(CLI::App& app)
-      : command(app.add_subcommand("kernels", "Linear layers, polynomial and masks, on one core")) {
+      : command(app.add_subcommand(
+            "kernels", "Linear layers, polynomial and masks, on one core, and on a GPU")) {
     std::vector<std::string> methods;
     for (const kernels::Method method : kernels::availableMethods()) {
       methods.emplace_back(kernels::methodName(method));
@@ -110,6 +136,7 @@ struct KernelsCommand {
     command->add_option("--seconds", options.seconds, "Time for each measurement")
         ->check(CLI::Range(0.0, 60.0))
         ->capture_default_str();
+    device.addTo(command);
     output.addTo(command);
   }
   void run() {
@@ -118,10 +145,12 @@ struct KernelsCommand {
           std::find(chosen.begin(), chosen.end(), kernels::methodName(method)) != chosen.end();
       if (wanted) options.methods.push_back(method);
     }
+    options.device = device.open(inference::checkDevice);
     output.write(bench::measureKernels(options), bench::kernelTable, bench::kernelPlot);
   }
 
   CLI::App* command;
+  DeviceChoice device;
   bench::KernelOptions options;
   std::vector<std::string> chosen;
   Output output;
@@ -170,11 +199,13 @@ struct InferenceCommand {
     command->add_flag("--first-party", firstParty,
                       "Correlations dealt by the engine itself, as in the paper");
     command->add_flag("--check", options.check, "Compare the logits with the plaintext network's");
+    device.addTo(command);
     output.addTo(command);
   }
   void run() {
     options.link = orThrow(bench::parseLink(link));
     if (firstParty) options.mode = offline::Mode::FirstParty;
+    options.device = device.open(inference::checkDevice);
     json results = json::array();
     models.each([&](const models::LoadedModel& loaded) {
       results.push_back(orThrow(bench::measureInference(loaded, options)));
@@ -184,6 +215,7 @@ struct InferenceCommand {
 
   CLI::App* command;
   Models models;
+  DeviceChoice device;
   bench::InferenceOptions options;
   std::string link = "wan";
   bool firstParty = false;
@@ -205,10 +237,12 @@ struct OfflineCommand {
         ->capture_default_str();
     command->add_flag("--check", options.check,
                       "Run an inference on the last set and compare its logits");
+    device.addTo(command);
     output.addTo(command);
   }
   void run() {
     options.link = orThrow(bench::parseLink(link));
+    options.device = device.open(offline::two_party::checkDevice);
     json results = json::array();
     models.each([&](const models::LoadedModel& loaded) {
       results.push_back(orThrow(bench::measureOffline(loaded, options)));
@@ -218,6 +252,7 @@ struct OfflineCommand {
 
   CLI::App* command;
   Models models;
+  DeviceChoice device;
   bench::OfflineOptions options;
   std::string link = "none";
   Output output;
@@ -242,9 +277,11 @@ struct ThroughputCommand {
     command->add_option("--repeat", options.repeat, "Measurements; one more comes before")
         ->check(CLI::Range(1, 1000))
         ->capture_default_str();
+    device.addTo(command);
     output.addTo(command);
   }
   void run() {
+    options.device = device.open(inference::checkDevice);
     json results = json::array();
     models.each([&](const models::LoadedModel& loaded) {
       results.push_back(orThrow(bench::measureThroughput(loaded, options)));
@@ -254,6 +291,7 @@ struct ThroughputCommand {
 
   CLI::App* command;
   Models models;
+  DeviceChoice device;
   bench::ThroughputOptions options;
   Output output;
 };

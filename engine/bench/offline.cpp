@@ -82,6 +82,7 @@ Result<json> measureOffline(const models::LoadedModel& loaded, const OfflineOpti
   const models::PublicModel& description = model->description();
   const std::uint64_t memoryBefore = memoryOf("VmRSS:");
 
+  const auto ledger = std::make_shared<device::Ledger>();
   const auto prepareStart = Clock::now();
   PILLARBOX_ASSIGN(const auto plan,
                    two_party::SetPlan::create(
@@ -90,7 +91,7 @@ Result<json> measureOffline(const models::LoadedModel& loaded, const OfflineOpti
   PILLARBOX_ASSIGN(const auto engine,
                    two_party::makeEngineParty(
                        plan, std::shared_ptr<const models::ModelWeights>(model, &model->weights()),
-                       options.threads));
+                       options.threads, options.device, ledger));
   const double prepare = secondsSince(prepareStart);
   const SetCost& cost = plan->cost();
 
@@ -189,6 +190,12 @@ Result<json> measureOffline(const models::LoadedModel& loaded, const OfflineOpti
                  {"floor", {{"wire", wire}, {"computation", computation}, {"total", floor}}},
                  {"ratio", time.median / floor}};
   if (options.check) result["largest_error"] = largestError;
+  if (options.device) {
+    constexpr auto kPurpose = device::Purpose::Preparation;
+    result["device"] = {{"name", options.device->description()},
+                        {"seconds", ledger->seconds(kPurpose) / options.repeat},
+                        {"declined", ledger->declines(kPurpose)}};
+  }
   return result;
 }
 
@@ -212,6 +219,12 @@ std::string offlineTable(const json& results) {
                    secondsText(row["floor"]["computation"]).c_str(), row["ratio"].get<double>());
     text += format("  processor time     %10s  of both parties\n",
                    secondsText(row["processor_seconds"]).c_str());
+    if (row.contains("device")) {
+      text += format("  on the GPU         %10s  (%s; %d passes had no place there)\n",
+                     secondsText(row["device"]["seconds"]).c_str(),
+                     row["device"]["name"].get<std::string>().c_str(),
+                     row["device"]["declined"].get<int>());
+    }
     text += format("  round trips        %10u\n", row["rounds"].get<unsigned>());
     text += format("  MB to the engine   %10.2f  (linear %.2f, powers %.2f)\n",
                    1e-6 * row["bytes_to_engine"].get<double>(),

@@ -75,14 +75,27 @@ ChannelPair memoryPair() {
           std::make_unique<net::Channel>(std::move(engine))};
 }
 
+Status runEngineSide(net::Channel& channel, const inference::EngineModel& model,
+                     offline::EngineSet set, inference::EngineMemory* memory, OnDevice* device,
+                     inference::DeviceTimes* times) {
+  if (device == nullptr) return inference::runEngine(channel, model, std::move(set), memory);
+  PILLARBOX_ASSIGN(inference::DeviceSeat seat, device->engine.seat(device->model));
+  PILLARBOX_TRY(seat.take(set));
+  PILLARBOX_TRY(seat.run(channel));
+  if (times != nullptr) *times = seat.times();
+  return {};
+}
+
 Result<InferenceRun> runBoth(ChannelPair& channels, const inference::EngineModel& model,
                              CorrelationSets sets, std::span<const float> image,
-                             inference::EngineMemory* memory) {
+                             inference::EngineMemory* memory, OnDevice* device) {
   Status engine;
   double engineSeconds = 0;
+  inference::DeviceTimes deviceTimes;
   std::thread thread([&] {
     const double start = threadSeconds();
-    engine = inference::runEngine(*channels.engine, model, std::move(sets.engine), memory);
+    engine = runEngineSide(*channels.engine, model, std::move(sets.engine), memory, device,
+                           &deviceTimes);
     engineSeconds = threadSeconds() - start;
     if (!engine.ok()) channels.engine->cancel();
   });
@@ -94,7 +107,7 @@ Result<InferenceRun> runBoth(ChannelPair& channels, const inference::EngineModel
   thread.join();
   PILLARBOX_ASSIGN(inference::ClientOutcome outcome, std::move(client));
   PILLARBOX_TRY(std::move(engine));
-  return InferenceRun{std::move(outcome), engineSeconds, clientSeconds};
+  return InferenceRun{std::move(outcome), engineSeconds, clientSeconds, deviceTimes};
 }
 
 double linearSeconds(const inference::EngineModel& model, int repeats) {

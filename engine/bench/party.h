@@ -4,10 +4,12 @@
 
 #include <memory>
 #include <span>
+#include <utility>
 #include <vector>
 
 #include "engine/bench/connection.h"
 #include "engine/core/result.h"
+#include "engine/inference/device_executor.h"
 #include "engine/inference/executor.h"
 #include "engine/offline/correlation_set.h"
 #include "engine/offline/dealing.h"
@@ -42,17 +44,33 @@ class Dealing {
 /// Two ends in memory, for what a measurement leaves out.
 ChannelPair memoryPair();
 
+/// The engine's side where it is computed on a device.
+struct OnDevice {
+  OnDevice(device::DevicePtr device, std::shared_ptr<const inference::EngineModel> computed)
+      : engine(std::move(device)), model(std::move(computed)) {}
+  inference::DeviceEngine engine;
+  std::shared_ptr<const inference::EngineModel> model;
+};
+
+/// The engine's side of an inference, on the device if one is given, else on the processor.
+/// @param memory  the session's, for the processor
+/// @param times   of the device
+Status runEngineSide(net::Channel& channel, const inference::EngineModel& model,
+                     offline::EngineSet set, inference::EngineMemory* memory,
+                     OnDevice* device = nullptr, inference::DeviceTimes* times = nullptr);
+
 struct InferenceRun {
   inference::ClientOutcome client;
-  double engineSeconds = 0;  ///< of the engine's thread on the processor
-  double clientSeconds = 0;  ///< of the client's
+  double engineSeconds = 0;       ///< of the engine's thread on the processor
+  double clientSeconds = 0;       ///< of the client's
+  inference::DeviceTimes device;  ///< where there is one
 };
 
 /// One inference, the engine on a thread of its own.
 /// Errors: what either party met, the first of the two.
 Result<InferenceRun> runBoth(ChannelPair& channels, const inference::EngineModel& model,
                              CorrelationSets sets, std::span<const float> image,
-                             inference::EngineMemory* memory = nullptr);
+                             inference::EngineMemory* memory = nullptr, OnDevice* device = nullptr);
 
 /// Seconds that the engine's linear maps of one inference take on one core, the least of `repeats`,
 /// in processor time of the thread.

@@ -3,10 +3,13 @@
 #include <sys/resource.h>
 
 #include <algorithm>
+#include <atomic>
 #include <barrier>
 #include <chrono>
 #include <cstring>
 #include <functional>
+#include <memory>
+#include <optional>
 #include <thread>
 #include <utility>
 #include <vector>
@@ -135,14 +138,20 @@ Times runTogether(std::span<const std::function<void()>> works) {
 struct Session {
   ChannelPair channels;
   inference::EngineMemory memory, replayMemory;
+  inference::DeviceTimes times;
   std::vector<CorrelationSets> sets;
 };
 
 class Measurement {
  public:
+  /// @param device  null: the processor
   Measurement(const inference::EngineModel& model, const Recordings& recordings,
-              std::vector<Session>& sessions, std::span<const float> image)
-      : m_model(model), m_recordings(recordings), m_sessions(sessions), m_image(image) {}
+              std::vector<Session>& sessions, std::span<const float> image, OnDevice* device)
+      : m_model(model),
+        m_recordings(recordings),
+        m_sessions(sessions),
+        m_image(image),
+        m_device(device) {}
 
   Result<Times> networked() {
     const inference::OnlineCost cost = inference::onlineCost(m_model.description());
@@ -161,8 +170,9 @@ class Measurement {
       const auto clientHalves = std::make_shared<decltype(clientSets)>(std::move(clientSets));
       works.emplace_back([this, &session, &status = engines[i], engineHalves] {
         for (offline::EngineSet& set : *engineHalves) {
-          status = inference::runEngine(*session.channels.engine, m_model, std::move(set),
-                                        &session.memory);
+          status = runEngineSide(*session.channels.engine, m_model, std::move(set), &session.memory,
+                                 m_device, &session.times);
+          m_deviceNanoseconds += static_cast<std::uint64_t>(1e9 * session.times.computing);
           if (!status.ok()) return session.channels.engine->cancel();
         }
       });
@@ -179,6 +189,9 @@ class Measurement {
     }
     return times;
   }
+
+  /// Of the device, since the last call, in networked().
+  double deviceSeconds() { return 1e-9 * static_cast<double>(m_deviceNanoseconds.exchange(0)); }
 
   /// Uses the sets up.
   Result<Times> kernelsAlone() {
@@ -210,7 +223,7 @@ class Measurement {
 
   Status replay(CorrelationSets sets, inference::EngineMemory& memory) {
     net::Channel engine(std::make_unique<ReplayTransport>(m_recordings.ofEngine));
-    PILLARBOX_TRY(inference::runEngine(engine, m_model, std::move(sets.engine), &memory));
+    PILLARBOX_TRY(runEngineSide(engine, m_model, std::move(sets.engine), &memory, m_device));
     net::Channel client(std::make_unique<ReplayTransport>(m_recordings.ofClient));
     PILLARBOX_TRY(
         inference::runClient(client, m_model.description(), std::move(sets.client), m_image));
@@ -221,6 +234,8 @@ class Measurement {
   const Recordings& m_recordings;
   std::vector<Session>& m_sessions;
   const std::span<const float> m_image;
+  OnDevice* const m_device;
+  std::atomic<std::uint64_t> m_deviceNanoseconds{0};
 };
 
 json spreadJson(const std::vector<double>& values) {
@@ -232,7 +247,10 @@ json spreadJson(const std::vector<double>& values) {
 
 Result<json> measureThroughput(const models::LoadedModel& loaded,
                                const ThroughputOptions& options) {
-  const inference::EngineModel model(loaded.model, loaded.weights);
+  const auto shared = std::make_shared<const inference::EngineModel>(loaded.model, loaded.weights);
+  const inference::EngineModel& model = *shared;
+  std::optional<OnDevice> device;
+  if (options.device) device.emplace(options.device, shared);
   const models::PublicModel& description = model.description();
   const inference::OnlineCost cost = inference::onlineCost(description);
   const auto image = randomImage(description.input, 1);
@@ -251,9 +269,9 @@ Result<json> measureThroughput(const models::LoadedModel& loaded,
     PILLARBOX_ASSIGN(session.channels, link->connect());
   }
 
-  Measurement measurement(model, recordings, sessions, image);
+  Measurement measurement(model, recordings, sessions, image, device ? &*device : nullptr);
   const double inferences = options.clients * options.each;
-  std::vector<double> rates, kernelRates, ratios, processor, kernelProcessor, processorRatios;
+  std::vector<double> rates, kernelRates, ratios, processor, kernelProcessor, processorRatios, busy;
   for (int repeat = 0; repeat <= options.repeat; ++repeat) {
     for (Session& session : sessions) {
       session.sets.clear();
@@ -263,16 +281,18 @@ Result<json> measureThroughput(const models::LoadedModel& loaded,
       }
     }
     PILLARBOX_ASSIGN(const Times networked, measurement.networked());
+    const double onDevice = measurement.deviceSeconds();
     PILLARBOX_ASSIGN(const Times kernels, measurement.kernelsAlone());
     if (repeat == 0) continue;  // connections and memory are warm from the second on
     rates.push_back(inferences / networked.seconds);
+    busy.push_back(onDevice / networked.seconds);
     kernelRates.push_back(inferences / kernels.seconds);
     ratios.push_back(kernels.seconds / networked.seconds);
     processor.push_back(networked.processorSeconds / inferences);
     kernelProcessor.push_back(kernels.processorSeconds / inferences);
     processorRatios.push_back(kernels.processorSeconds / networked.processorSeconds);
   }
-  return json{
+  json result = {
       {"network", description.name},
       {"clients", options.clients},
       {"each", options.each},
@@ -288,6 +308,10 @@ Result<json> measureThroughput(const models::LoadedModel& loaded,
       {"processor_seconds",
        {{"inference", spreadOf(processor).median}, {"kernels", spreadOf(kernelProcessor).median}}},
       {"processor_ratio", spreadOf(processorRatios).median}};
+  if (options.device) {
+    result["device"] = {{"name", options.device->description()}, {"busy", spreadOf(busy).median}};
+  }
+  return result;
 }
 
 std::string throughputTable(const json& results) {
@@ -309,6 +333,11 @@ std::string throughputTable(const json& results) {
                    secondsText(row["processor_seconds"]["inference"]).c_str(),
                    secondsText(row["processor_seconds"]["kernels"]).c_str(),
                    row["processor_ratio"].get<double>());
+    if (row.contains("device")) {
+      text += format("  the engine's side on %s, whose streams compute for %.2f seconds a second\n",
+                     row["device"]["name"].get<std::string>().c_str(),
+                     row["device"]["busy"].get<double>());
+    }
   }
   return text +
          "\nkernels: the same arithmetic of both parties on as many threads, without sockets, TLS "

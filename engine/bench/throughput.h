@@ -14,21 +14,24 @@
 #include <nlohmann/json.hpp>
 
 #include "engine/core/result.h"
+#include "engine/device/device.h"
 #include "models/loaded_model.h"
 
 namespace pillarbox::bench {
 
 struct ThroughputOptions {
   int clients = 8;
-  int each = 2;    ///< inferences of a client, one after the other, in one measurement
-  int repeat = 5;  ///< measurements of either kind, after one that is not counted
+  int each = 2;              ///< inferences of a client, one after the other, in one measurement
+  int repeat = 5;            ///< measurements of either kind, after one that is not counted
+  device::DevicePtr device;  ///< computes the engine's side; null: the processor
 };
 
 /// Result: {"network", "clients", "cores", "rounds", "bytes_to_engine", "bytes_to_client",
 /// "inferences_per_second", "kernels_per_second", "ratio", "processor_seconds", ...}. `ratio` is
 /// the median of the ratios of neighbouring measurements; "processor_ratio" compares the processor
 /// time of an inference, which other programs disturb less. Rounds and bytes are of one inference,
-/// as metered; an error if they are not what the plan declares.
+/// as metered; an error if they are not what the plan declares. With a device {"device": {"name",
+/// "busy"}}: seconds of all streams of it in a second.
 Result<nlohmann::json> measureThroughput(const models::LoadedModel& loaded,
                                          const ThroughputOptions& options);
 

@@ -35,8 +35,9 @@ Result<const Table*> tableOf(const fs::path& file) {
 std::vector<fs::path> Device::pluginFolders() {
   std::error_code error;
   const fs::path program = fs::read_symlink("/proc/self/exe", error);
-  if (error) return {fs::path(PILLARBOX_PLUGIN_DIR)};
-  return {program.parent_path(), fs::path(PILLARBOX_PLUGIN_DIR)};
+  if (error) return {};
+  const fs::path folder = program.parent_path();
+  return {folder, folder.parent_path() / PILLARBOX_PLUGIN_DIR};
 }
 
 Result<DevicePtr> Device::load(const std::vector<fs::path>& folders) {
@@ -51,7 +52,8 @@ Result<DevicePtr> Device::load(const std::vector<fs::path>& folders) {
     places += (places.empty() ? "" : " or in ") + folder.string();
   }
   return Error{ErrorCode::NotFound, "no GPU is used, as there is no " + std::string(kPluginName) +
-                                        " in " + places + " (built without CUDA)"};
+                                        " in " + (places.empty() ? "any known folder" : places) +
+                                        " (built without CUDA)"};
 }
 
 Result<DevicePtr> Device::open(const Table& table) {

@@ -89,15 +89,29 @@ class Owned {
   Handle m_handle = nullptr;
 };
 using OwnedStream = Owned<Stream, &Table::createStream, &Table::destroyStream>;
+using OwnedUrgentStream = Owned<Stream, &Table::createUrgentStream, &Table::destroyStream>;
 using OwnedEvent = Owned<Event, &Table::createEvent, &Table::destroyEvent>;
 
-/// Owns a graph that endCapture() made.
+/// Owns what a stream was asked to do, recorded.
 class OwnedGraph {
  public:
   OwnedGraph() = default;
-  /// Ends the capture that runs on the stream.
-  OwnedGraph(DevicePtr device, Stream captured) : m_device(std::move(device)) {
-    check(m_device->table().endCapture(captured, &m_graph));
+  /// Records what `work` sends to the stream instead of doing it.
+  template <typename Work>
+  static OwnedGraph record(DevicePtr device, Stream stream, const Work& work) {
+    const Table& table = device->table();
+    OwnedGraph graph;
+    graph.m_device = std::move(device);
+    check(table.beginCapture(stream));
+    try {
+      work();
+    } catch (...) {
+      // A thread that records may not release memory, so the recording ends, whatever became of it.
+      table.endCapture(stream, &graph.m_graph);
+      throw;
+    }
+    check(table.endCapture(stream, &graph.m_graph));
+    return graph;
   }
   ~OwnedGraph() {
     if (m_graph != nullptr) m_device->table().destroyGraph(m_graph);

@@ -9,7 +9,8 @@
 // until the thread's next call. Pointers named `device` are addresses on the device. Work goes to
 // streams: within one, in order; between them, as events say; copies and launches return before
 // they are done. Between beginCapture() and endCapture() a stream's work is recorded in a graph
-// instead, which can then be launched as a whole, any number of times.
+// instead, which can then be launched as a whole, any number of times; the thread that records
+// calls nothing meanwhile that takes or releases memory or waits.
 #pragma once
 
 #include <cstddef>
@@ -25,7 +26,7 @@ struct HeTable;
 namespace pillarbox::device {
 
 /// Changes with every change of this table and of those it points to.
-inline constexpr std::uint32_t kTableVersion = 3;
+inline constexpr std::uint32_t kTableVersion = 4;
 inline constexpr char kTableSymbol[] = "pillarbox_device_table";
 
 struct StreamHandle;  ///< a cudaStream_t; an emulated one in tests
@@ -48,7 +49,7 @@ struct Table {
   std::uint32_t version;  ///< kTableVersion
   std::uint32_t bytes;    ///< sizeof(Table)
 
-  /// Finds a usable device and describes it; called before anything else.
+  /// Finds a usable device, loads the code for it and describes it; called before anything else.
   Sentence (*open)(DeviceInfo* info);
 
   Sentence (*allocate)(std::size_t bytes, void** device);
@@ -59,6 +60,8 @@ struct Table {
   Sentence (*releasePinned)(void* host);
 
   Sentence (*createStream)(Stream* stream);
+  /// Where both have work that could begin, that of urgent streams begins first.
+  Sentence (*createUrgentStream)(Stream* stream);
   Sentence (*destroyStream)(Stream stream);
   Sentence (*finishStream)(Stream stream);  ///< waits until all its work is done
 

@@ -63,9 +63,10 @@ class Uploader {
       check(m_device->table().record(m_copied[slot], m_stream));
     }
   }
+  void finish() { check(m_device->table().finishStream(m_stream)); }
   /// Overwrites what has passed through, once all of it has.
   void wipe() {
-    check(m_device->table().finishStream(m_stream));
+    finish();
     secureZero(m_staging.data(), m_staging.size());
   }
   device::Stream stream() const { return m_stream; }
@@ -106,10 +107,11 @@ class DeviceModel {
   };
 
   DeviceModel(const DevicePtr& device, const std::shared_ptr<const EngineModel>& model,
-              const DeviceOptions& options);
+              const DeviceOptions& options, std::shared_ptr<device::Ledger> ledger);
 
   const DevicePtr& device() const { return m_device; }
   const DeviceOptions& options() const { return m_options; }
+  device::Ledger& ledger() const { return *m_ledger; }
   const Weights& weights(const LinearOp& op) const { return m_weights[op.weightIndex]; }
   const std::int64_t* bias(std::size_t stage) const { return m_bias[stage].data(); }
 
@@ -119,6 +121,7 @@ class DeviceModel {
  private:
   DevicePtr m_device;
   DeviceOptions m_options;
+  std::shared_ptr<device::Ledger> m_ledger;
   std::vector<Weights> m_weights;
   std::vector<Buffer<std::int64_t>> m_bias;  ///< by stage
   std::mutex m_mutex;
@@ -130,7 +133,9 @@ class DeviceSeat::State {
  public:
   State(const DeviceModel& weights, std::shared_ptr<const EngineModel> model);
   ~State();
-  Status run(net::Channel& channel, offline::EngineSet& set);
+  /// Throws DeviceError and leaves the set as it is.
+  void take(offline::EngineSet& set);
+  Status run(net::Channel& channel, DeviceTimes& times);
   bool failed() const { return m_failed; }
   const EngineModel& model() const { return *m_model; }
   void attach(std::shared_ptr<const EngineModel> model) { m_model = std::move(model); }
@@ -146,15 +151,17 @@ class DeviceSeat::State {
   };
   struct StagePlan {
     std::vector<Piece> pieces;
-    device::OwnedGraph rest;  ///< the polynomial, and the end of the correlations
+    device::OwnedGraph rest;             ///< the polynomial, and the end of the correlations
+    device::OwnedEvent began, finished;  ///< what the device computes
   };
   /// Of one stage, uploaded ahead; two of them take turns.
   struct Correlations {
     Buffer<std::uint64_t> mask, opening;
     Buffer<U128> powers;  ///< degree after degree
     std::size_t degreeStride = 0;
-    explicit Correlations(const DevicePtr& device) : uploaded(device), used(device) {}
-    device::OwnedEvent uploaded, used;
+    explicit Correlations(const DevicePtr& device)
+        : began(device), uploaded(device), used(device) {}
+    device::OwnedEvent began, uploaded, used;
     bool everUsed = false;
   };
 
@@ -167,7 +174,7 @@ class DeviceSeat::State {
   void enqueueOp(std::size_t s, std::size_t i, const std::vector<const std::uint64_t*>& values,
                  std::uint64_t* out, std::size_t firstChannel, std::size_t endChannel);
   void enqueuePolynomial(std::size_t s);
-  void upload(std::size_t s, offline::EngineSet& set);
+  void upload(std::size_t s, const offline::EngineStage& stage);
   Status receive(std::size_t s, net::Channel& channel);
   Status send(std::size_t s, net::Channel& channel);
 
@@ -175,6 +182,7 @@ class DeviceSeat::State {
   DevicePtr m_device;
   std::shared_ptr<const EngineModel> m_model;
   bool m_failed = false;  ///< or in the middle of an inference
+  offline::EngineSet m_set;
 
   PinnedBuffer<std::byte> m_wireIn, m_wireOut;
   Buffer<std::byte> m_packedIn, m_packedOut, m_planes;
@@ -186,12 +194,13 @@ class DeviceSeat::State {
   std::vector<Correlations> m_correlations;
   std::vector<StagePlan> m_stages;
   Uploader m_uploader;
-  device::OwnedStream m_compute, m_copyOut;
+  device::OwnedUrgentStream m_compute;  // no inference waits for a set that is being prepared
+  device::OwnedUrgentStream m_copyOut;
 };
 
 DeviceModel::DeviceModel(const DevicePtr& device, const std::shared_ptr<const EngineModel>& model,
-                         const DeviceOptions& options)
-    : m_device(device), m_options(options) {
+                         const DeviceOptions& options, std::shared_ptr<device::Ledger> ledger)
+    : m_device(device), m_options(options), m_ledger(std::move(ledger)) {
   const models::ModelWeights& weights = model->weights();
   Uploader uploader(device);
   m_weights.resize(weights.weights.size());
@@ -299,7 +308,8 @@ void DeviceSeat::State::plan() {
 
   for (std::size_t s = 0; s < model.stages.size(); ++s) {
     const Stage& stage = model.stages[s];
-    StagePlan& plan = m_stages.emplace_back();
+    StagePlan& plan = m_stages.emplace_back(
+        StagePlan{.began = device::OwnedEvent(m_device), .finished = device::OwnedEvent(m_device)});
     const std::size_t n = stage.output.size(), channels = stage.output.channels;
     // Parts begin where a tile of output channels does.
     const std::size_t blocks =
@@ -418,46 +428,46 @@ device::OwnedGraph DeviceSeat::State::capturePiece(std::size_t s, std::size_t p,
   for (const std::uint32_t input : stage.inputs) values.push_back(m_masked[m_slots[input]].data());
   for (std::size_t i = 0; i < last; ++i) values.push_back(m_between[i].data());
 
-  check(table().beginCapture(m_compute));
-  if (p == 0) {
-    const std::size_t arriving =
-        s == 0 ? description().input.size() : description().stages[s - 1].output.size();
-    check(
-        ring.arrive(m_compute, {m_packedIn.data(), s == 0 ? nullptr : m_shares[(s - 1) % 2].data(),
-                                m_masked[m_slots[s]].data(), toWord(arriving)}));
-    for (std::size_t i = 0; i < last; ++i) {
-      enqueueOp(s, i, values, m_between[i].data(), 0, stage.ops[i].out.channels);
+  return device::OwnedGraph::record(m_device, m_compute, [&] {
+    if (p == 0) {
+      const std::size_t arriving =
+          s == 0 ? description().input.size() : description().stages[s - 1].output.size();
+      check(ring.arrive(m_compute,
+                        {m_packedIn.data(), s == 0 ? nullptr : m_shares[(s - 1) % 2].data(),
+                         m_masked[m_slots[s]].data(), toWord(arriving)}));
+      for (std::size_t i = 0; i < last; ++i) {
+        enqueueOp(s, i, values, m_between[i].data(), 0, stage.ops[i].out.channels);
+      }
     }
-  }
-  enqueueOp(s, last, values, share, piece.firstChannel, piece.endChannel);
-  const std::size_t biases = m_model->weights().bias[s].size(), run = n / biases;
-  const std::size_t first = piece.firstChannel * area, end = piece.endChannel * area;
-  check(ring.finish(
-      m_compute,
-      {share + first, correlations.mask.data() + first, m_weights.bias(s) + first / run,
-       stage.activation ? correlations.opening.data() + first : nullptr, toWord(end - first),
-       toWord(run), stage.truncation, stage.activation && !integerMasks}));
-  const std::size_t packed = p == 0 ? 0 : m_stages[s].pieces[p - 1].end;
-  if (stage.activation && piece.end > packed) {
-    check(ring.pack(m_compute, {share + packed, m_packedOut.data() + ring::kNarrowBytes * packed,
-                                toWord(piece.end - packed)}));
-  }
-  return {m_device, m_compute};
+    enqueueOp(s, last, values, share, piece.firstChannel, piece.endChannel);
+    const std::size_t biases = m_model->weights().bias[s].size(), run = n / biases;
+    const std::size_t first = piece.firstChannel * area, end = piece.endChannel * area;
+    check(ring.finish(
+        m_compute,
+        {share + first, correlations.mask.data() + first, m_weights.bias(s) + first / run,
+         stage.activation ? correlations.opening.data() + first : nullptr, toWord(end - first),
+         toWord(run), stage.truncation, stage.activation && !integerMasks}));
+    const std::size_t packed = p == 0 ? 0 : m_stages[s].pieces[p - 1].end;
+    if (stage.activation && piece.end > packed) {
+      check(ring.pack(m_compute, {share + packed, m_packedOut.data() + ring::kNarrowBytes * packed,
+                                  toWord(piece.end - packed)}));
+    }
+  });
 }
 
 device::OwnedGraph DeviceSeat::State::captureRest(std::size_t s) {
   const Stage& stage = description().stages[s];
   const std::size_t n = stage.output.size();
   const Correlations& correlations = m_correlations[s % 2];
-  check(table().beginCapture(m_compute));
-  if (stage.activation) {
-    enqueuePolynomial(s);
-    check(table().zero(m_compute, correlations.opening.data(), 8 * n));
-    check(table().zero(m_compute, correlations.powers.data(),
-                       sizeof(U128) * n * stage.activation->degree()));
-  }
-  check(table().zero(m_compute, correlations.mask.data(), 8 * n));
-  return {m_device, m_compute};
+  return device::OwnedGraph::record(m_device, m_compute, [&] {
+    if (stage.activation) {
+      enqueuePolynomial(s);
+      check(table().zero(m_compute, correlations.opening.data(), 8 * n));
+      check(table().zero(m_compute, correlations.powers.data(),
+                         sizeof(U128) * n * stage.activation->degree()));
+    }
+    check(table().zero(m_compute, correlations.mask.data(), 8 * n));
+  });
 }
 
 /// Starts all that the device does for a stage once its last chunk is there.
@@ -466,6 +476,7 @@ void DeviceSeat::State::compute(std::size_t s, bool integerMasks) {
   Correlations& correlations = m_correlations[s % 2];
   const bool narrow = description().stages[s].activation.has_value();
   check(table().wait(m_compute, correlations.uploaded));
+  check(table().record(plan.began, m_compute));
   std::size_t copied = 0;
   for (std::size_t p = 0; p < plan.pieces.size(); ++p) {
     Piece& piece = plan.pieces[p];
@@ -486,23 +497,23 @@ void DeviceSeat::State::compute(std::size_t s, bool integerMasks) {
   }
   if (device::Graph(plan.rest) == nullptr) plan.rest = captureRest(s);
   check(table().launchGraph(plan.rest, m_compute));
+  check(table().record(plan.finished, m_compute));
   check(table().record(correlations.used, m_compute));
   correlations.everUsed = true;
 }
 
-/// Brings a stage's correlations to the device and overwrites them here.
-void DeviceSeat::State::upload(std::size_t s, offline::EngineSet& set) {
+/// Brings a stage's correlations to the device.
+void DeviceSeat::State::upload(std::size_t s, const offline::EngineStage& stage) {
   Correlations& correlations = m_correlations[s % 2];
-  offline::EngineStage& stage = set.stages[s];
   const std::size_t n = stage.outputMask.size();
   if (correlations.everUsed) check(table().wait(m_uploader.stream(), correlations.used));
+  check(table().record(correlations.began, m_uploader.stream()));
   m_uploader.upload(correlations.mask.data(), std::span<const std::uint64_t>(stage.outputMask));
   m_uploader.upload(correlations.opening.data(), std::span<const std::uint64_t>(stage.openingMask));
   for (std::size_t k = 0; k < stage.powers.size(); ++k) {
     m_uploader.upload(correlations.powers.data() + k * n, std::span<const U128>(stage.powers[k]));
   }
   check(table().record(correlations.uploaded, m_uploader.stream()));
-  stage = {};
 }
 
 Status DeviceSeat::State::receive(std::size_t s, net::Channel& channel) {
@@ -537,17 +548,42 @@ Status DeviceSeat::State::send(std::size_t s, net::Channel& channel) {
   return {};
 }
 
-Status DeviceSeat::State::run(net::Channel& channel, offline::EngineSet& set) {
+void DeviceSeat::State::take(offline::EngineSet& set) {
   m_failed = true;
+  const std::size_t first = std::min<std::size_t>(2, description().stages.size());
+  for (std::size_t s = 0; s < first; ++s) upload(s, set.stages[s]);
+  m_uploader.finish();  // a device that is out of order shows it here, while others can step in
+  m_set = std::move(set);
+  for (std::size_t s = 0; s < first; ++s) m_set.stages[s] = {};  // which overwrites them
+}
+
+Status DeviceSeat::State::run(net::Channel& channel, DeviceTimes& times) {
   const std::size_t count = description().stages.size();
-  for (std::size_t s = 0; s < std::min<std::size_t>(2, count); ++s) upload(s, set);
+  const auto between = [this](device::Event first, device::Event second) {
+    double seconds = 0;
+    check(table().secondsBetween(first, second, &seconds));
+    return seconds;
+  };
+  times = {};
   for (std::size_t s = 0; s < count; ++s) {
     PILLARBOX_TRY(receive(s, channel));
-    compute(s, set.integerMasks);
+    compute(s, m_set.integerMasks);
     PILLARBOX_TRY(send(s, channel));
-    if (s + 2 < count) upload(s + 2, set);
+    times.copying += between(m_correlations[s % 2].began, m_correlations[s % 2].uploaded);
+    if (s + 2 < count) {
+      upload(s + 2, m_set.stages[s + 2]);
+      m_set.stages[s + 2] = {};
+    }
   }
   m_uploader.wipe();
+  check(table().finishStream(m_compute));
+  for (std::size_t s = 0; s < count; ++s) {
+    times.computing += between(m_stages[s].began, m_stages[s].finished);
+    const Stage& stage = description().stages[s];
+    const std::size_t degree = stage.activation ? stage.activation->degree() : 0;
+    times.copiedBytes += stage.output.size() * (degree > 0 ? 16 + sizeof(U128) * degree : 8);
+  }
+  m_set = {};
   m_failed = false;
   return {};
 }
@@ -566,25 +602,50 @@ DeviceSeat::~DeviceSeat() {
   }
 }
 
-Status DeviceSeat::run(net::Channel& channel, offline::EngineSet set) {
+Status DeviceSeat::take(offline::EngineSet& set) {
   if (!fits(m_state->model().description(), set)) {
     return Error{ErrorCode::Internal, "the correlation set was made for another model"};
   }
   try {
-    return m_state->run(channel, set);
+    m_state->take(set);
+    return {};
   } catch (const device::DeviceError& error) {
+    m_model->ledger().declined(device::Purpose::Inference);
+    m_deviceFailed = true;
+    return Error{ErrorCode::Exhausted, error.what()};
+  }
+}
+
+Status DeviceSeat::run(net::Channel& channel) {
+  device::Ledger& ledger = m_model->ledger();
+  try {
+    PILLARBOX_TRY(
+        ledger.watch(device::Purpose::Inference, [&] { return m_state->run(channel, m_times); }));
+    ledger.worked(device::Purpose::Inference, m_times.computing);
+    return {};
+  } catch (const device::DeviceError& error) {
+    m_deviceFailed = true;
     return Error{ErrorCode::Internal, error.what()};
   }
 }
 
 struct DeviceEngine::Models {
+  using Clock = std::chrono::steady_clock;
+  struct Entry {
+    std::shared_ptr<DeviceModel> model;
+    Clock::time_point retryAt{};
+    std::string reason;  ///< why nothing could be made before that
+  };
   std::mutex mutex;
-  std::map<std::weak_ptr<const EngineModel>, std::shared_ptr<DeviceModel>, std::owner_less<>>
-      models;
+  std::map<std::weak_ptr<const EngineModel>, Entry, std::owner_less<>> models;
 };
 
-DeviceEngine::DeviceEngine(device::DevicePtr device, DeviceOptions options)
-    : m_device(std::move(device)), m_options(options), m_models(std::make_unique<Models>()) {}
+DeviceEngine::DeviceEngine(device::DevicePtr device, DeviceOptions options,
+                           std::shared_ptr<device::Ledger> ledger)
+    : m_device(std::move(device)),
+      m_options(options),
+      m_ledger(std::move(ledger)),
+      m_models(std::make_unique<Models>()) {}
 
 DeviceEngine::~DeviceEngine() = default;
 
@@ -593,24 +654,41 @@ std::string DeviceEngine::description() const {
 }
 
 Result<DeviceSeat> DeviceEngine::seat(const std::shared_ptr<const EngineModel>& model) {
+  using Clock = Models::Clock;
+  const auto declined = [&](const std::string& reason) -> Error {
+    m_ledger->declined(device::Purpose::Inference);
+    return {ErrorCode::Exhausted, reason};
+  };
   try {
     std::shared_ptr<DeviceModel> weights;
+    bool mayMake = true;
+    std::string reason;
     {
       const std::lock_guard lock(m_models->mutex);
       std::erase_if(m_models->models, [](const auto& entry) { return entry.first.expired(); });
-      std::shared_ptr<DeviceModel>& known = m_models->models[model];
-      if (known == nullptr) known = std::make_shared<DeviceModel>(m_device, model, m_options);
-      weights = known;
+      Models::Entry& known = m_models->models[model];
+      mayMake = Clock::now() >= known.retryAt;
+      reason = known.reason;
+      if (known.model == nullptr && mayMake) {
+        known.model = std::make_shared<DeviceModel>(m_device, model, m_options, m_ledger);
+      }
+      weights = known.model;
     }
-    std::unique_ptr<DeviceSeat::State> state = weights->take();
+    std::unique_ptr<DeviceSeat::State> state = weights ? weights->take() : nullptr;
     if (state != nullptr) {
       state->attach(model);
+    } else if (!mayMake) {
+      return declined(reason);
     } else {
       state = std::make_unique<DeviceSeat::State>(*weights, model);
     }
     return DeviceSeat(std::move(weights), std::move(state));
   } catch (const device::DeviceError& error) {
-    return Error{ErrorCode::Exhausted, error.what()};
+    const std::lock_guard lock(m_models->mutex);
+    Models::Entry& known = m_models->models[model];
+    known.retryAt = Clock::now() + m_options.retry;
+    known.reason = error.what();
+    return declined(known.reason);
   }
 }
 

@@ -21,11 +21,13 @@
 // it is overwritten before its memory is given back.
 #pragma once
 
+#include <chrono>
 #include <memory>
 #include <string>
 
 #include "engine/core/result.h"
 #include "engine/device/device.h"
+#include "engine/device/ledger.h"
 #include "engine/inference/executor.h"
 
 namespace pillarbox::inference {
@@ -35,18 +37,38 @@ class DeviceModel;
 struct DeviceOptions {
   /// A tensor leaves in as many pieces of at least this many words, up to four.
   std::size_t pieceWords = std::size_t{1} << 16;
+  /// After the device has said no, so long only seats are given away that others have left: to try
+  /// costs time.
+  std::chrono::milliseconds retry{10000};
+};
+
+/// What one inference took on the device, by its clock.
+struct DeviceTimes {
+  /// From the first kernel of a stage to its last, of all stages: other sessions' kernels that ran
+  /// in between are in it, waiting for the client and copies are not.
+  double computing = 0;
+  /// Bringing the set's correlations there, which overlaps with the client's answers.
+  double copying = 0;
+  std::uint64_t copiedBytes = 0;
 };
 
 /// A place on the device for one inference of one model at a time. Goes back to the model's others
-/// when it is destroyed. Not thread safe.
+/// when it is destroyed. Not thread safe. After any error it cannot be used again.
 class DeviceSeat {
  public:
   DeviceSeat(DeviceSeat&&) noexcept;
   ~DeviceSeat();
 
-  /// As runEngine(). Errors: those of the channel; Internal where the device failed. The seat
-  /// cannot be used again after an error.
-  Status run(net::Channel& channel, offline::EngineSet set);
+  /// Takes the set over and brings its beginning to the device. Nothing is received or sent.
+  /// Errors: Internal for a set of another model; Exhausted where the device fails. The set is then
+  /// as it was, and the processor can serve it.
+  Status take(offline::EngineSet& set);
+  /// As runEngine(), with the set that was taken. Once for each.
+  /// Errors: those of the channel; Internal where the device failed, and deviceFailed() says so.
+  Status run(net::Channel& channel);
+  bool deviceFailed() const { return m_deviceFailed; }
+  /// Of the last run() that succeeded.
+  const DeviceTimes& times() const { return m_times; }
 
  private:
   friend class DeviceEngine;
@@ -55,12 +77,17 @@ class DeviceSeat {
   DeviceSeat(std::shared_ptr<DeviceModel> model, std::unique_ptr<State> state);
   std::shared_ptr<DeviceModel> m_model;
   std::unique_ptr<State> m_state;
+  bool m_deviceFailed = false;
+  DeviceTimes m_times;
 };
 
 /// The models on a device. Any thread may call any function.
 class DeviceEngine {
  public:
-  explicit DeviceEngine(device::DevicePtr device, DeviceOptions options = {});
+  /// @param ledger  where seats write what they did, as device::Purpose::Inference
+  explicit DeviceEngine(
+      device::DevicePtr device, DeviceOptions options = {},
+      std::shared_ptr<device::Ledger> ledger = std::make_shared<device::Ledger>());
   ~DeviceEngine();
 
   /// A seat for the model, whose weights are uploaded at first use and released with the model.
@@ -75,6 +102,7 @@ class DeviceEngine {
   struct Models;
   device::DevicePtr m_device;
   DeviceOptions m_options;
+  std::shared_ptr<device::Ledger> m_ledger;
   std::unique_ptr<Models> m_models;
 };
 

@@ -174,6 +174,7 @@ std::vector<Setting> EngineConfiguration::settings() {
       {"metrics", &metrics, checkMetricsAddress},
       {"state_dir", PathTarget{&stateDir}, {}},
       {"drain_seconds", IntegerTarget{&drainSeconds, 0, 3600}, {}},
+      {"compute.device", &device, oneOf({"auto", "cpu", "cuda"})},
       {"offline.mode", &offline, oneOf({"two-party", "dealer", "first-party"})},
       {"offline.threads", IntegerTarget{&offlineThreads, 0, 256}, {}},
       {"offline.dealer", &dealer, checkDealerAddress},

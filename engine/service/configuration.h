@@ -56,7 +56,8 @@ std::vector<ConfigurationProblem> readConfiguration(const std::filesystem::path&
 struct EngineConfiguration {
   std::vector<std::string> models;
   std::string listen;
-  std::string metrics;  ///< where Prometheus finds this engine; empty: nowhere
+  std::string metrics;          ///< where Prometheus finds this engine; empty: nowhere
+  std::string device = "auto";  ///< what computes: "auto", "cpu", "cuda"
   std::string offline = "two-party";
   std::int64_t offlineThreads = 0;  ///< for one set in two-party mode; 0: one a processor
   std::string dealer;

@@ -30,7 +30,7 @@ constexpr std::size_t kMaxAdminSessions = 8;
 struct Flags {
   std::string config;
   std::vector<std::string> models;
-  std::string listen, metrics, offline, dealer, trustDealer, stateDir, readyFile, admin;
+  std::string listen, metrics, device, offline, dealer, trustDealer, stateDir, readyFile, admin;
   std::vector<std::string> adminCertificates, adminFingerprints;
   bool trustDealerOnFirstUse = false;
   bool allowInsecureFirstParty = false;
@@ -47,6 +47,7 @@ Status configure(const Flags& flags, EngineConfiguration& configuration) {
   if (!flags.models.empty()) configuration.models = flags.models;
   if (!flags.listen.empty()) configuration.listen = flags.listen;
   if (!flags.metrics.empty()) configuration.metrics = flags.metrics;
+  if (!flags.device.empty()) configuration.device = flags.device;
   if (!flags.offline.empty()) configuration.offline = flags.offline;
   if (!flags.dealer.empty()) configuration.dealer = flags.dealer;
   if (!flags.trustDealer.empty()) configuration.trustDealer = flags.trustDealer;
@@ -78,7 +79,7 @@ Result<std::set<net::Fingerprint>> administrators(const EngineConfiguration& con
 }
 
 Result<TwoPartySource::Party> makeParty(const std::shared_ptr<const inference::EngineModel>& model,
-                                        unsigned threads) {
+                                        unsigned threads, Accelerator& accelerator) {
   using namespace offline::two_party;
   PILLARBOX_ASSIGN(auto plan, SetPlan::create(std::shared_ptr<const models::PublicModel>(
                                   model, &model->description())));
@@ -91,12 +92,22 @@ Result<TwoPartySource::Party> makeParty(const std::shared_ptr<const inference::E
             {"key_bytes", cost.keyBytes},
             {"memory", cost.engineMemoryBytes},
             {"hiding_bits", cost.hidingBits}});
-  return makeEngineParty(std::move(plan),
-                         std::shared_ptr<const models::ModelWeights>(model, &model->weights()),
-                         threads > 0 ? threads : std::max(1U, std::thread::hardware_concurrency()));
+  const auto make = [&](device::DevicePtr device) {
+    return makeEngineParty(
+        plan, std::shared_ptr<const models::ModelWeights>(model, &model->weights()),
+        threads > 0 ? threads : std::max(1U, std::thread::hardware_concurrency()),
+        std::move(device), accelerator.ledger());
+  };
+  if (device::DevicePtr device = accelerator.forPreparation()) {
+    auto party = make(std::move(device));
+    if (party.ok() || party.error().code == ErrorCode::InvalidArgument) return party;
+    logError(LogLevel::Warning, "device_declined", party.error(),
+             {{"phase", "preparation"}, {"model", model->description().name}});
+  }
+  return make(nullptr);
 }
 
-Result<std::unique_ptr<CorrelationSource>> makeSource(const EngineContext& context,
+Result<std::unique_ptr<CorrelationSource>> makeSource(EngineContext& context,
                                                       const std::filesystem::path& stateDir,
                                                       const net::Endpoint& listen) {
   const EngineConfiguration& configuration = context.configuration;
@@ -107,9 +118,8 @@ Result<std::unique_ptr<CorrelationSource>> makeSource(const EngineContext& conte
   }
   if (configuration.offline == "two-party") {
     auto source = std::make_unique<TwoPartySource>(
-        [threads = static_cast<unsigned>(configuration.offlineThreads)](const auto& model) {
-          return makeParty(model, threads);
-        });
+        [&context, threads = static_cast<unsigned>(configuration.offlineThreads)](
+            const auto& model) { return makeParty(model, threads, context.accelerator); });
     // What this mode cannot serve is said now, not to the first client.
     for (const auto& model : *context.models.current()) {
       const auto party = source->party(model);
@@ -149,7 +159,8 @@ Result<std::unique_ptr<net::LocalHttp>> startMonitor(EngineContext& context,
   auto monitor = net::LocalHttp::start(
       endpoint, [&context, &stopping](const std::string& path) -> net::HttpAnswer {
         if (path == "/metrics") {
-          return {200, context.metrics.text(), "text/plain; version=0.0.4; charset=utf-8"};
+          return {200, context.metrics.text(context.accelerator.reading()),
+                  "text/plain; version=0.0.4; charset=utf-8"};
         }
         if (path == "/healthz") return {200, "ok\n"};
         if (path == "/readyz") {
@@ -180,6 +191,8 @@ Status serve(const Flags& flags) {
   startLog(configuration.logLevel, configuration.logFormat);
   blockStopSignals();
 
+  PILLARBOX_TRY(
+      context.accelerator.start(configuration.device, [] { return device::Device::load(); }));
   PILLARBOX_ASSIGN(const auto stateDir, stateDirectory(configuration.stateDir));
   PILLARBOX_ASSIGN(const net::Endpoint listen, net::parseEndpoint(configuration.listen));
   const bool administered = !configuration.adminListen.empty();
@@ -282,6 +295,11 @@ int run(int argc, char** argv) {
       .add_option("--metrics", flags.metrics,
                   "Serve /metrics (Prometheus), /healthz and /readyz here; loopback only")
       ->type_name("HOST:PORT");
+  serveCommand
+      .add_option("--device", flags.device,
+                  "What computes: a GPU where one works (auto, the default), the processor (cpu), "
+                  "or a GPU or nothing (cuda)")
+      ->check(CLI::IsMember({"auto", "cpu", "cuda"}));
   serveCommand.add_option("--config", flags.config, "Configuration file; flags win over it")
       ->type_name("FILE.toml");
   serveCommand

@@ -86,7 +86,7 @@ void Metrics::bankChanged(std::int64_t sets, std::int64_t bytes) {
   m_bankBytes += bytes;
 }
 
-std::string Metrics::text() const {
+std::string Metrics::text(const DeviceReading& device) const {
   const std::lock_guard lock(m_mutex);
   std::string out;
   single(out, "pillarbox_inferences_total", "counter", "Inferences completed.", m_inferences);
@@ -123,6 +123,34 @@ std::string Metrics::text() const {
   single(out, "pillarbox_correlation_bytes", "gauge", "Memory that these sets take.", m_bankBytes);
   single(out, "pillarbox_sessions", "gauge", "Clients connected.", m_sessions);
   single(out, "pillarbox_sessions_total", "counter", "Sessions begun.", m_sessionsStarted);
+
+  family(out, "pillarbox_device_inferences_total", "counter",
+         "Inferences completed, by what computed the engine's side.");
+  sample(out, "pillarbox_device_inferences_total{device=\"cpu\"}", device.inferencesOnProcessor);
+  sample(out, "pillarbox_device_inferences_total{device=\"cuda\"}", device.inferencesOnDevice);
+  single(out, "pillarbox_gpu_usable", "gauge", "1 while a GPU is there and used.",
+         device.usable ? 1 : 0);
+  single(out, "pillarbox_gpu_seats", "gauge", "Inferences that compute on the GPU now.",
+         device.seats);
+  const auto byPhase = [&](const char* name, const auto& value) {
+    const std::string series = std::string(name) + "{phase=\"";
+    out += series + "inference\"} " + number(value(device.inference)) + "\n";
+    out += series + "preparation\"} " + number(value(device.preparation)) + "\n";
+  };
+  family(out, "pillarbox_gpu_seconds_total", "counter",
+         "Seconds of work on the GPU, between events of its own clock: of inferences, each stage "
+         "from its first kernel to its last, without copies; of the preparation, each batch of "
+         "linear layers with its copies. Streams at the same time count each.");
+  byPhase("pillarbox_gpu_seconds_total", [](const auto& phase) { return phase.seconds; });
+  family(out, "pillarbox_gpu_declined_total", "counter",
+         "Inferences, and passes of the preparation, that the processor computed as the GPU could "
+         "not begin them.");
+  byPhase("pillarbox_gpu_declined_total",
+          [](const auto& phase) { return static_cast<double>(phase.declined); });
+  family(out, "pillarbox_gpu_failures_total", "counter",
+         "Inferences, and passes of the preparation, in the middle of which the GPU failed.");
+  byPhase("pillarbox_gpu_failures_total",
+          [](const auto& phase) { return static_cast<double>(phase.failures); });
 
   family(out, "pillarbox_failures_total", "counter",
          "Failures by place (handshake, session, request, inference) and error code.");

@@ -23,6 +23,18 @@ namespace pillarbox::service {
 constexpr std::array<double, 14> kLatencyBounds = {0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1,
                                                    0.25,  0.5,    1,     2.5,  5,     10,   30};
 
+/// What a GPU has done, and what the processor did in its place.
+struct DeviceReading {
+  struct Phase {
+    double seconds = 0;
+    std::uint64_t failures = 0, declined = 0;
+  };
+  bool usable = false;
+  std::int64_t seats = 0;  ///< inferences that compute there now
+  std::uint64_t inferencesOnProcessor = 0, inferencesOnDevice = 0;
+  Phase inference, preparation;
+};
+
 /// Thread-safe. One an engine.
 class Metrics {
  public:
@@ -45,7 +57,7 @@ class Metrics {
   void bankChanged(std::int64_t sets, std::int64_t bytes);
 
   /// The exposition, complete.
-  std::string text() const;
+  std::string text(const DeviceReading& device) const;
 
  private:
   struct Histogram {

@@ -388,11 +388,12 @@ Status Session::makeSet(const SetBank::Attachment& line,
   started.mutable_set_started()->set_index(index);
   PILLARBOX_TRY(net::sendMessage(m_channel, started));
   const net::MeterReading before = m_channel.meter();
-  PILLARBOX_ASSIGN(auto set,
-                   party.makeSet(m_channel, *preparation->keys(), index, [this](double) -> Status {
-                     m_context.offlineGate.giveWay();
-                     return {};
-                   }));
+  auto made = party.makeSet(m_channel, *preparation->keys(), index, [this](double) -> Status {
+    m_context.offlineGate.giveWay();
+    return {};
+  });
+  if (!made.ok()) m_context.accelerator.review(made.error());
+  PILLARBOX_ASSIGN(auto set, std::move(made));
   PILLARBOX_ASSIGN(const ToEngine finish,
                    net::receiveMessage<ToEngine>(m_channel, kMaxRequestBytes));
   if (!finish.has_finish_set() || finish.finish_set().index() != index) {
@@ -435,8 +436,10 @@ Status Session::infer(std::uint64_t index) {
   PILLARBOX_ASSIGN(SetBank::Taken taken, m_bank->take(index));
   const OfflineGate::Inference priority(m_context.offlineGate);
   const net::MeterReading before = m_channel.meter();
-  const Status status =
-      inference::runEngine(m_channel, *m_model, std::move(taken.set), &m_inferenceMemory);
+  const auto [status, device] = m_context.accelerator.infer(
+      m_channel, m_model, std::move(taken.set), [this](offline::EngineSet own) {
+        return inference::runEngine(m_channel, *m_model, std::move(own), &m_inferenceMemory);
+      });
   const net::MeterReading after = m_channel.meter();
   const double elapsed = secondsSince(now);
   const double waited = after.waitedSeconds - before.waitedSeconds;
@@ -455,6 +458,7 @@ Status Session::infer(std::uint64_t index) {
   logEvent(status.ok() ? LogLevel::Info : LogLevel::Warning, "inference",
            {{"session", m_id},
             {"set", index},
+            {"device", device},
             {"result", status.ok() ? "ok" : toString(status.error().code)},
             {"rounds", rounds},
             {"bytes_sent", after.bytesSent - before.bytesSent},

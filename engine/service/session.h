@@ -19,6 +19,7 @@
 
 #include "engine/core/result.h"
 #include "engine/inference/executor.h"
+#include "engine/service/accelerator.h"
 #include "engine/service/configuration.h"
 #include "engine/service/correlation_source.h"
 #include "engine/service/memory_budget.h"
@@ -37,6 +38,7 @@ struct EngineContext {
 
   const EngineConfiguration configuration;
   ServedModels models;
+  Accelerator accelerator;
   std::unique_ptr<CorrelationSource> correlations;
   Metrics metrics;
   MemoryBudget setMemory;

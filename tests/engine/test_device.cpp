@@ -1,6 +1,7 @@
 // Every ring kernel of the device against the slow reference, on uniform ring elements. Compiled
 // twice: for kernels in emulation, on every machine, and with PILLARBOX_TEST_GPU for the plugin on
 // the GPU, where there is one.
+#include <algorithm>
 #include <cstdio>
 #include <cstring>
 
@@ -372,6 +373,25 @@ class TestDevice : public QObject {
       reference.evaluateEngine(opening, pointers, expected);
       QVERIFY(bench.get(tensor) == expected);
     }
+  }
+
+  // What measurements of the ceilings launch does something, everywhere that it should.
+  void peaks() {
+    Bench bench;
+    const std::uint32_t blocks = 3, threads = 32 * kWarps;
+    for (const auto peak : {&RingTable::peakTiles, &RingTable::peakWords}) {
+      const auto out = bench.junk(blocks * threads + 1);
+      bench.run(peak, PeakArguments{out.data(), blocks, 2, 0});
+      const Words result = bench.get(out);
+      QCOMPARE(std::count(result.begin(), result.end(), 0x5a5a5a5a5a5a5a5a), 1);
+      QCOMPARE(result.back(), std::uint64_t{0x5a5a5a5a5a5a5a5a});
+    }
+    const Words words = m_data.words(5000);
+    const auto memory = bench.put(words);
+    bench.run(&RingTable::peakCopy, PeakArguments{memory.data(), 0, 0, 5000});
+    const Words copied = bench.get(memory);
+    QVERIFY(std::equal(words.begin(), words.begin() + 2500, copied.begin()));
+    QVERIFY(std::equal(words.begin(), words.begin() + 2500, copied.begin() + 2500));
   }
 
   // The largest layers get tiles, the small and the shallow ones words.

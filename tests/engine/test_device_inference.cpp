@@ -1,12 +1,15 @@
 // The engine's side of an inference on a device: word for word what the processor's executor sends,
 // whatever the client says. Compiled twice, as test_device.cpp is.
 #include <array>
+#include <cmath>
 #include <cstdio>
 #include <thread>
 
 #include <QTest>
 
+#include "engine/inference/device_check.h"
 #include "engine/inference/device_executor.h"
+#include "engine/kernels/cuda/ring_table.h"
 #include "engine/ring/narrow.h"
 #include "net/memory.h"
 #include "tests/support/model_factory.h"
@@ -131,6 +134,15 @@ class RandomSet {
   std::vector<std::vector<std::vector<std::uint64_t>>> m_words;  // [stage][tensor]
 };
 
+Status infer(net::Channel& channel, DeviceEngine& engine, const Model& model,
+             offline::EngineSet set, inference::DeviceTimes* times = nullptr) {
+  PILLARBOX_ASSIGN(auto seat, engine.seat(model));
+  PILLARBOX_TRY(seat.take(set));
+  PILLARBOX_TRY(seat.run(channel));
+  if (times != nullptr) *times = seat.times();
+  return {};
+}
+
 /// What a client sends in an inference, uniform, and what it got for an answer.
 struct Conversation {
   std::vector<Bytes> sent;
@@ -155,7 +167,7 @@ Status converse(const EngineModel& model, Conversation& talk,
                 std::size_t stages = ~std::size_t{0}) {
   auto [left, right] = net::makeMemoryPair();
   auto client = std::make_unique<net::Channel>(std::move(left));
-  net::Channel server(std::move(right));
+  auto server = std::make_unique<net::Channel>(std::move(right));
   const auto speak = [&]() -> Status {
     for (std::size_t s = 0; s < std::min(stages, talk.sent.size()); ++s) {
       const Stage& stage = model.description().stages[s];
@@ -192,10 +204,10 @@ Status converse(const EngineModel& model, Conversation& talk,
     spoken = speak();
     if (!spoken.ok() || stages < talk.sent.size()) client.reset();
   });
-  const Status status = engine(server);
-  if (!status.ok()) server.cancel();
+  const Status status = engine(*server);
+  talk.engine = server->meter();
+  if (!status.ok()) server.reset();  // which the client learns
   thread.join();
-  talk.engine = server.meter();
   return status;
 }
 
@@ -217,8 +229,7 @@ class TestDeviceInference : public QObject {
     });
     QVERIFY2(first.ok(), first.error().message.c_str());
     const Status second = converse(*model, found, [&](net::Channel& channel) -> Status {
-      PILLARBOX_ASSIGN(auto seat, engine.seat(model));
-      return seat.run(channel, set.make());
+      return infer(channel, engine, model, set.make());
     });
     QVERIFY2(second.ok(), second.error().message.c_str());
     QVERIFY(!expected.received.empty());
@@ -274,8 +285,7 @@ class TestDeviceInference : public QObject {
         for (int repeat = 0; repeat < 3 && results[i].ok(); ++repeat) {
           found[i].received.clear();
           results[i] = converse(*model, found[i], [&](net::Channel& channel) -> Status {
-            PILLARBOX_ASSIGN(auto seat, engine.seat(model));
-            return seat.run(channel, set.make());
+            return infer(channel, engine, model, set.make());
           });
         }
       });
@@ -296,10 +306,7 @@ class TestDeviceInference : public QObject {
     Conversation talk{randomMessages(*model, m_data), {}, {}};
     const Status status = converse(
         *model, talk,
-        [&](net::Channel& channel) -> Status {
-          PILLARBOX_ASSIGN(auto seat, engine.seat(model));
-          return seat.run(channel, set.make());
-        },
+        [&](net::Channel& channel) -> Status { return infer(channel, engine, model, set.make()); },
         1);
     QVERIFY(!status.ok());
     compare(model, engine, false);
@@ -311,14 +318,18 @@ class TestDeviceInference : public QObject {
     const RandomSet set(*other, m_data, false);
     Conversation talk{{}, {}, {}};
     const Status status = converse(*model, talk, [&](net::Channel& channel) -> Status {
-      PILLARBOX_ASSIGN(auto seat, engine.seat(model));
-      return seat.run(channel, set.make());
+      return infer(channel, engine, model, set.make());
     });
     QVERIFY(!status.ok());
     QCOMPARE(talk.engine.bytesSent, std::uint64_t{0});
   }
 
-#ifndef PILLARBOX_TEST_GPU
+#ifdef PILLARBOX_TEST_GPU
+  void aDeviceIsChecked() {
+    const Status good = inference::checkDevice(gDevice);
+    QVERIFY2(good.ok(), good.ok() ? "" : good.error().message.c_str());
+  }
+#else
   // The steady state takes no memory; all of it is given back in the end.
   void memoryIsReusedAndReturned() {
     QCOMPARE(testing::liveAllocations(), std::size_t{0});
@@ -346,7 +357,10 @@ class TestDeviceInference : public QObject {
   // next seat is as good as any.
   void fullMemoryIsAnError() {
     const Model model = tinyModel("conv_padded", m_data.word());
-    DeviceEngine engine(gDevice);
+    DeviceOptions options;
+    options.retry = std::chrono::milliseconds(0);
+    const auto ledger = std::make_shared<device::Ledger>();
+    DeviceEngine engine(gDevice, options, ledger);
     std::size_t failures = 0;
     for (;;) {
       testing::failAllocation(failures + 1);
@@ -359,7 +373,135 @@ class TestDeviceInference : public QObject {
       QVERIFY(failures < 100);
     }
     QVERIFY(failures > 5);
+    QCOMPARE(ledger->declines(device::Purpose::Inference), failures);
+    QVERIFY(ledger->usable());
     compare(model, engine, false);
+  }
+
+  // After a no, seats that were left are given away, but none is made for a while.
+  void triesAgainLater() {
+    const Model model = tinyModel("conv_padded", m_data.word());
+    DeviceEngine engine(gDevice);
+    auto first = engine.seat(model);
+    QVERIFY(first.ok());
+    testing::failAllocation(1);
+    const auto second = engine.seat(model);
+    QVERIFY(!second.ok());
+    const auto third = engine.seat(model);
+    QCOMPARE(third.error().code, ErrorCode::Exhausted);
+    QCOMPARE(third.error().message, second.error().message);
+    { const inference::DeviceSeat left = std::move(first).value(); }
+    compare(model, engine, false);
+  }
+
+  // A device that fails before the inference has begun leaves the set to the processor, whole.
+  void aFailureBeforehandLosesNothing() {
+    const Model model = wideModel(m_data);
+    DeviceEngine engine(gDevice);
+    const RandomSet set(*model, m_data, false);
+    Conversation expected{randomMessages(*model, m_data), {}, {}};
+    QVERIFY(converse(*model, expected, [&](net::Channel& channel) {
+              return inference::runEngine(channel, *model, set.make());
+            }).ok());
+    for (std::size_t n = 1;; n += 7) {
+      auto seat = engine.seat(model);
+      QVERIFY(seat.ok());
+      auto own = set.make();
+      testing::failCopy(n);
+      const Status taken = seat->take(own);
+      testing::failCopy(0);
+      if (taken.ok()) {
+        QVERIFY(n > 7);
+        QVERIFY(own.stages.empty());
+        break;
+      }
+      QCOMPARE(taken.error().code, ErrorCode::Exhausted);
+      QVERIFY(seat->deviceFailed());
+      Conversation found{expected.sent, {}, {}};
+      QVERIFY(converse(*model, found, [&](net::Channel& channel) {
+                return inference::runEngine(channel, *model, std::move(own));
+              }).ok());
+      QVERIFY(found.received == expected.received);
+    }
+  }
+
+  // One in the middle ends the inference, wherever it is, and no other.
+  void aFailureInTheMiddleIsAnError() {
+    const Model model = tinyModel("conv_padded", m_data.word());
+    const auto ledger = std::make_shared<device::Ledger>();
+    DeviceEngine engine(gDevice, {}, ledger);
+    const RandomSet set(*model, m_data, false);
+    std::size_t failures = 0;
+    for (;; ++failures) {
+      Conversation talk{randomMessages(*model, m_data), {}, {}};
+      testing::failGraph(failures + 1);
+      const Status status = converse(*model, talk, [&](net::Channel& channel) {
+        return infer(channel, engine, model, set.make());
+      });
+      testing::failGraph(0);
+      if (status.ok()) break;
+      QCOMPARE(status.error().code, ErrorCode::Internal);
+      QCOMPARE(ledger->failures(device::Purpose::Inference), failures + 1);
+      compare(model, engine, false);
+      QVERIFY(ledger->usable());
+    }
+    QVERIFY(failures >= 2 * model->description().stages.size());
+    // Without anything in between that succeeds they say something about the device.
+    for (std::uint32_t i = 0; i < device::Ledger::kMostFailures; ++i) {
+      QVERIFY(ledger->usable());
+      Conversation talk{randomMessages(*model, m_data), {}, {}};
+      testing::failGraph(2);
+      QVERIFY(!converse(*model, talk, [&](net::Channel& channel) {
+                 return infer(channel, engine, model, set.make());
+               }).ok());
+    }
+    QVERIFY(!ledger->usable());
+    testing::failGraph(0);
+  }
+
+  // What the clock shows is what the seats and the ledger say.
+  void countsTime() {
+    const Model model = tinyModel("conv_padded", m_data.word());
+    const auto ledger = std::make_shared<device::Ledger>();
+    DeviceEngine engine(gDevice, {}, ledger);
+    const RandomSet set(*model, m_data, false);
+    Conversation talk{randomMessages(*model, m_data), {}, {}};
+    inference::DeviceTimes times;
+    QVERIFY(converse(*model, talk, [&](net::Channel& channel) {
+              return infer(channel, engine, model, set.make(), &times);
+            }).ok());
+    // The emulated clock shows a millisecond between any two events.
+    const double stages = static_cast<double>(model->description().stages.size());
+    QVERIFY(std::abs(times.computing - 1e-3 * stages) < 1e-9);
+    QVERIFY(std::abs(times.copying - 1e-3 * stages) < 1e-9);
+    QVERIFY(std::abs(ledger->seconds(device::Purpose::Inference) - times.computing) < 1e-6);
+    std::uint64_t bytes = 0;
+    for (const offline::EngineStage& stage : set.make().stages) {
+      bytes += 8 * (stage.outputMask.size() + stage.openingMask.size());
+      for (const auto& power : stage.powers) bytes += sizeof(U128) * power.size();
+    }
+    QCOMPARE(times.copiedBytes, bytes);
+  }
+
+  // A device that computes something else, or nothing, is found out before it serves anybody.
+  void aDeviceIsChecked() {
+    const Status good = inference::checkDevice(gDevice);
+    QVERIFY2(good.ok(), good.ok() ? "" : good.error().message.c_str());
+    static kernels::cuda::RingTable ring = *gDevice->table().ring;
+    static device::Table table = gDevice->table();
+    table.ring = &ring;
+    ring.convolveTiles = [](device::Stream, const kernels::cuda::ConvolutionArguments&) {
+      return device::Sentence{};
+    };
+    const Status wrong = inference::checkDevice(device::Device::open(table).value());
+    QVERIFY(!wrong.ok());
+    QCOMPARE(wrong.error().code, ErrorCode::Unsupported);
+    QVERIFY(QString::fromStdString(wrong.error().message).contains("something else"));
+    testing::failGraph(3);
+    const Status failing = inference::checkDevice(gDevice);
+    testing::failGraph(0);
+    QVERIFY(!failing.ok());
+    QVERIFY(QString::fromStdString(failing.error().message).contains("failed when it was tried"));
   }
 #endif
 };

@@ -46,7 +46,7 @@ struct Node {
 std::recursive_mutex mutex;
 std::map<const char*, std::size_t> deviceMemory;
 std::set<void*> pinnedMemory;
-std::size_t allocationsToFailure = 0;
+std::size_t allocationsToFailure = 0, copiesToFailure = 0, graphsToFailure = 0;
 std::minstd_rand choices{std::random_device{}()};
 std::string sentence;
 
@@ -138,8 +138,12 @@ void requireInside(const void* address, std::size_t bytes) {
   }
 }
 
+bool isDue(std::size_t& callsToFailure) {
+  return callsToFailure > 0 && --callsToFailure == 0;
+}
+
 void* take(std::size_t bytes) {
-  if (allocationsToFailure > 0 && --allocationsToFailure == 0) {
+  if (isDue(allocationsToFailure)) {
     throw std::runtime_error("the GPU failed (taking memory): out of memory");
   }
   void* const memory = std::aligned_alloc(256, (bytes + 255) / 256 * 256);
@@ -203,6 +207,7 @@ Table makeTable() {
     });
   };
   table.createStream = [](Stream* stream) { return guarded([&] { *stream = new StreamHandle; }); };
+  table.createUrgentStream = table.createStream;
   table.destroyStream = [](Stream stream) { return guarded([&] { delete stream; }); };
   table.finishStream = [](Stream stream) { return guarded([&] { runNode(stream->last); }); };
   table.createEvent = [](Event* event) { return guarded([&] { *event = new EventHandle; }); };
@@ -222,6 +227,7 @@ Table makeTable() {
   };
   table.copyIn = [](Stream stream, void* to, const void* from, std::size_t bytes) {
     return guarded([&] {
+      if (isDue(copiesToFailure)) throw std::runtime_error("the GPU failed (copying to it)");
       requireInside(to, bytes);
       add(stream, [=] { std::memcpy(to, from, bytes); });
     });
@@ -265,6 +271,7 @@ Table makeTable() {
   };
   table.launchGraph = [](Graph graph, Stream stream) {
     return guarded([&] {
+      if (isDue(graphsToFailure)) throw std::runtime_error("the GPU failed (a graph)");
       std::map<const Node*, NodePtr> instances;
       const NodePtr before = add(stream, nullptr);
       for (const NodePtr& recorded : graph->recorded->nodes) {
@@ -304,6 +311,16 @@ std::size_t liveAllocations() {
 void failAllocation(std::size_t n) {
   const std::lock_guard lock(mutex);
   allocationsToFailure = n;
+}
+
+void failCopy(std::size_t n) {
+  const std::lock_guard lock(mutex);
+  copiesToFailure = n;
+}
+
+void failGraph(std::size_t n) {
+  const std::lock_guard lock(mutex);
+  graphsToFailure = n;
 }
 
 }  // namespace pillarbox::testing

@@ -22,5 +22,8 @@ std::size_t liveAllocations();
 
 /// The n-th allocation from now on fails, as on a device whose memory is full; 0: none.
 void failAllocation(std::size_t n);
+/// The n-th copy to the device from now on fails; the n-th launch of a graph; 0: none.
+void failCopy(std::size_t n);
+void failGraph(std::size_t n);
 
 }  // namespace pillarbox::testing

@@ -45,6 +45,9 @@ Sentence open(DeviceInfo* info) {
       info->memoryBytes = properties.totalGlobalMem;
       openedDevice = device;
       useDevice();
+      // By default a kernel's code is loaded when it is first launched, which takes memory: not
+      // while a stream is being recorded. It also shows now whether there is code for this device.
+      kernels::cuda::loadKernels();
       return;
     }
     throw CudaError("every GPU here is older than compute capability 8.0");
@@ -75,6 +78,16 @@ Sentence createStream(Stream* stream) {
   return guarded([&] {
     cudaStream_t created = nullptr;
     checkCuda(cudaStreamCreateWithFlags(&created, cudaStreamNonBlocking), "making a stream");
+    *stream = reinterpret_cast<Stream>(created);
+  });
+}
+Sentence createUrgentStream(Stream* stream) {
+  return guarded([&] {
+    int least = 0, greatest = 0;
+    checkCuda(cudaDeviceGetStreamPriorityRange(&least, &greatest), "making a stream");
+    cudaStream_t created = nullptr;
+    checkCuda(cudaStreamCreateWithPriority(&created, cudaStreamNonBlocking, greatest),
+              "making a stream");
     *stream = reinterpret_cast<Stream>(created);
   });
 }
@@ -166,6 +179,7 @@ constexpr Table kTable = {
     .allocatePinned = allocatePinned,
     .releasePinned = releasePinned,
     .createStream = createStream,
+    .createUrgentStream = createUrgentStream,
     .destroyStream = destroyStream,
     .finishStream = finishStream,
     .createEvent = createEvent,

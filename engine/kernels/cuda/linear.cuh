@@ -203,6 +203,15 @@ __global__ void __launch_bounds__(kBlockThreads)
   }
 }
 
+/// Of the output channels of a thread, at one tap: two loads of 16 bytes.
+struct EightWeights {
+  struct alignas(16) Four {
+    std::int32_t weights[4];
+  };
+  Four halves[2];
+};
+static_assert(sizeof(EightWeights) == kWordChannels * sizeof(std::int32_t));
+
 __global__ void __launch_bounds__(kBlockThreads) wordKernel(ConvolutionArguments a) {
   __shared__ std::uint64_t shared[kWarps][kWordChannels][32];
   const Window& w = a.window;
@@ -212,19 +221,21 @@ __global__ void __launch_bounds__(kBlockThreads) wordKernel(ConvolutionArguments
   const std::uint32_t inArea = w.inHeight * w.inWidth, area = w.outHeight * w.outWidth;
   const std::uint32_t taps = w.kernelHeight * w.kernelWidth;
   const Corner corner = cornerOf(w, position);
-  const auto* weights = reinterpret_cast<const std::int32_t*>(a.weights) +
-                        std::uint64_t{firstChannel} * a.inChannels * taps;
+  const auto* weights = reinterpret_cast<const EightWeights*>(a.weights) +
+                        std::uint64_t{firstChannel} / kWordChannels * a.inChannels * taps;
   std::uint64_t sums[kWordChannels] = {};
   for (std::uint32_t c = warp; c < a.inChannels; c += kWarps) {
     const std::uint64_t* in = a.in + std::uint64_t{c} * inArea;
-    const std::int32_t* these = weights + std::uint64_t{c} * taps * kWordChannels;
+    const EightWeights* these = weights + std::uint64_t{c} * taps;
     for (std::uint32_t ky = 0; ky < w.kernelHeight; ++ky) {
-      for (std::uint32_t kx = 0; kx < w.kernelWidth; ++kx, these += kWordChannels) {
+      for (std::uint32_t kx = 0; kx < w.kernelWidth; ++kx, ++these) {
         const std::int32_t at = under(w, corner, ky, kx);
         const std::uint64_t word = at < 0 ? 0 : in[at];
+        const EightWeights eight = *these;
 #pragma unroll
         for (std::uint32_t n = 0; n < kWordChannels; ++n) {
-          sums[n] += word * static_cast<std::uint64_t>(std::int64_t{these[n]});
+          sums[n] +=
+              word * static_cast<std::uint64_t>(std::int64_t{eight.halves[n / 4].weights[n % 4]});
         }
       }
     }

@@ -4,6 +4,7 @@
 
 #include "engine/kernels/cuda/elementwise.cuh"
 #include "engine/kernels/cuda/linear.cuh"
+#include "engine/kernels/cuda/peak.cuh"
 #include "engine/kernels/cuda/polynomial.cuh"
 
 namespace pillarbox::kernels::cuda {
@@ -25,6 +26,9 @@ inline constexpr RingTable kLaunchers = {
     .convolveWords = guardedLaunch<convolveWords, ConvolutionArguments>,
     .multiplyVector = guardedLaunch<multiplyVector, VectorArguments>,
     .polynomial = guardedLaunch<polynomial, PolynomialArguments>,
+    .peakTiles = guardedLaunch<peakTiles, PeakArguments>,
+    .peakWords = guardedLaunch<peakWords, PeakArguments>,
+    .peakCopy = guardedLaunch<peakCopy, PeakArguments>,
 };
 
 }  // namespace pillarbox::kernels::cuda

@@ -102,6 +102,16 @@ struct PolynomialArguments {
   U128 coefficients[(kMaxDegree + 1) * (kMaxDegree + 2) / 2];
 };
 
+/// Measurements of what the device can do at best (peak.cuh).
+struct PeakArguments {
+  static constexpr std::uint32_t kTiles = 8;   ///< products of tiles of a warp in a round
+  static constexpr std::uint32_t kWords = 16;  ///< multiply-adds of a thread in a round
+  std::uint64_t* out;    ///< tiles and words: a word for each of blocks * 32 * kWarps threads
+  std::uint32_t blocks;  ///< tiles and words
+  std::uint32_t rounds;  ///< tiles and words
+  std::uint64_t count;   ///< copy: words of `out`, a multiple of four
+};
+
 struct RingTable {
   device::Sentence (*arrive)(device::Stream stream, const ArriveArguments& arguments);
   device::Sentence (*finish)(device::Stream stream, const FinishArguments& arguments);
@@ -115,8 +125,16 @@ struct RingTable {
   device::Sentence (*convolveWords)(device::Stream stream, const ConvolutionArguments& arguments);
   device::Sentence (*multiplyVector)(device::Stream stream, const VectorArguments& arguments);
   device::Sentence (*polynomial)(device::Stream stream, const PolynomialArguments& arguments);
+  /// Products of bytes on the tensor cores, 16 * 8 * 32 a product of tiles; multiply-adds of words
+  /// with weights; copies within the device's memory, reading one half and writing the other.
+  device::Sentence (*peakTiles)(device::Stream stream, const PeakArguments& arguments);
+  device::Sentence (*peakWords)(device::Stream stream, const PeakArguments& arguments);
+  device::Sentence (*peakCopy)(device::Stream stream, const PeakArguments& arguments);
 };
 
 extern const RingTable kRingTable;
+
+/// Loads the code of the kernels that the table launches. Inside the plugin; throws CudaError.
+void loadKernels();
 
 }  // namespace pillarbox::kernels::cuda

@@ -13,6 +13,7 @@
 
 #include "engine/core/result.h"
 #include "engine/device/device.h"
+#include "engine/device/ledger.h"
 #include "engine/offline/two_party/plan.h"
 #include "engine/random/random.h"
 
@@ -56,7 +57,8 @@ class KeptKeys {
   virtual ~KeptKeys() = default;
 };
 
-/// All functions of these classes may throw device::DeviceError where there is a device.
+/// All functions of these classes but OpWork::begin and keep() may throw device::DeviceError where
+/// there is a device.
 class LinearBackend {
  public:
   virtual ~LinearBackend() = default;
@@ -77,11 +79,13 @@ struct DeviceBatches {
   std::size_t replies = 128;      ///< 2 MB each
 };
 
+/// A pass that the device cannot begin, mostly for want of memory, is the processor's.
 /// @param keptBytes  device memory for weights that are kept transformed, of all ops together;
 ///                   beside it, the integers are kept
-std::shared_ptr<const LinearBackend> deviceBackend(std::shared_ptr<const LinearContext> context,
-                                                   device::DevicePtr device,
-                                                   std::uint64_t keptBytes,
-                                                   const DeviceBatches& batches = {});
+/// @param ledger     written as device::Purpose::Preparation
+std::shared_ptr<const LinearBackend> deviceBackend(
+    std::shared_ptr<const LinearContext> context, device::DevicePtr device, std::uint64_t keptBytes,
+    const DeviceBatches& batches = {},
+    std::shared_ptr<device::Ledger> ledger = std::make_shared<device::Ledger>());
 
 }  // namespace pillarbox::offline::two_party

@@ -123,12 +123,14 @@ class DeviceOp : public OpWork, public std::enable_shared_from_this<DeviceOp> {
   DeviceOp(std::shared_ptr<const LinearContext> context, std::shared_ptr<const DeviceRing> ring,
            std::shared_ptr<Shelf> shelf, const LinearPlan& plan,
            std::span<const std::int32_t> weights, const DeviceBatches& batches,
-           std::atomic<std::uint64_t>& cacheBytes)
+           std::atomic<std::uint64_t>& cacheBytes, std::shared_ptr<device::Ledger> ledger)
       : m_context(std::move(context)),
         m_ring(std::move(ring)),
         m_shelf(std::move(shelf)),
         m_plan(plan),
-        m_batches(batches) {
+        m_batches(batches),
+        m_ledger(std::move(ledger)),
+        m_onProcessor(processorBackend(m_context)->prepare(plan, weights)) {
     m_weights = m_ring->copied(weights);
     const std::size_t n = m_ring->degree();
     for (const Pass& pass : plan.passes()) {
@@ -154,6 +156,7 @@ class DeviceOp : public OpWork, public std::enable_shared_from_this<DeviceOp> {
   Shelf& shelf() const { return *m_shelf; }
   const LinearPlan& plan() const { return m_plan; }
   const DeviceBatches& batches() const { return m_batches; }
+  device::Ledger& ledger() const { return *m_ledger; }
 
   struct PassData {
     const Pass* pass = nullptr;
@@ -223,6 +226,8 @@ class DeviceOp : public OpWork, public std::enable_shared_from_this<DeviceOp> {
   std::shared_ptr<Shelf> m_shelf;
   const LinearPlan& m_plan;
   const DeviceBatches m_batches;
+  const std::shared_ptr<device::Ledger> m_ledger;
+  const std::shared_ptr<const OpWork> m_onProcessor;
   Buffer<std::int32_t> m_weights;
   std::vector<PassData> m_passes;
 };
@@ -278,7 +283,9 @@ class DevicePass : public PassWork {
         m_requestCount(m_pass.tiles.size() * m_pass.groups),
         m_received(m_ring.qWords(m_requestCount)),
         m_seeds(m_requestCount * sizeof(random::Seed::bytes)),
-        m_stream(m_ring.device()) {
+        m_stream(m_ring.device()),
+        m_began(m_ring.device()),
+        m_done(m_ring.device()) {
     if (!m_kept) m_kept = std::make_shared<KeptOnDevice>(m_ring, keys);
     for (std::uint32_t level = 0; level < m_pass.levels; ++level) {
       const std::size_t spacing = std::size_t{m_pass.channels >> m_pass.levels} << level;
@@ -317,6 +324,15 @@ class DevicePass : public PassWork {
     if (first != m_next || blocks != m_cut.together(first)) {
       throw std::logic_error("replies in another order");
     }
+    return m_op->ledger().watch(device::Purpose::Preparation,
+                                [&] { return makeReplies(first, blocks, mask, secrets); });
+  }
+
+ private:
+  Result<std::vector<std::vector<std::byte>>> makeReplies(std::uint32_t first, std::uint32_t blocks,
+                                                          std::span<const std::uint64_t> mask,
+                                                          std::span<const random::Seed> secrets) {
+    begin();
     if (first == 0) upload();
     const DeviceCiphertexts results = pack(first, blocks, 0, 0, 0);
     m_next += blocks;
@@ -336,9 +352,11 @@ class DevicePass : public PassWork {
         const auto addend = negatedMask(parameters, entries, mask);
         words.insert(words.end(), addend.begin(), addend.end());
       }
+      if (from > 0) begin();
       const auto replies = m_ring.replies(m_stream, m_kept->publicKey, m_memory->replies,
                                           m_ring.at(results, from), m_op->context().requestWords(),
                                           words, wanted, secrets.subspan(from, count));
+      end();
       for (const he::Reply& reply : replies) {
         serialised.push_back(he::serialize(parameters, reply));
       }
@@ -346,7 +364,17 @@ class DevicePass : public PassWork {
     return serialised;
   }
 
- private:
+  /// Around work that ends with the host waiting for it: what it took is counted.
+  void begin() { check(m_ring.device()->table().record(m_began, m_stream)); }
+  void end() {
+    const device::Table& table = m_ring.device()->table();
+    double seconds = 0;
+    check(table.record(m_done, m_stream));
+    check(table.finishEvent(m_done));
+    check(table.secondsBetween(m_began, m_done, &seconds));
+    m_op->ledger().worked(device::Purpose::Preparation, seconds);
+  }
+
   PassMemory takeMemory(DeviceArena& arena) const {
     return PassMemory(m_ring, arena, m_pass, m_cut, m_op->batches(), !m_data.kept.empty());
   }
@@ -448,21 +476,29 @@ class DevicePass : public PassWork {
   DeviceArena m_arena;
   std::optional<PassMemory> m_memory;
   const device::OwnedStream m_stream;
+  const device::OwnedEvent m_began, m_done;
 };
 
 std::unique_ptr<PassWork> DeviceOp::begin(const Pass& pass, const LinearKeys& keys,
-                                          unsigned) const {
-  for (const PassData& data : m_passes) {
-    if (data.pass == &pass) return std::make_unique<DevicePass>(shared_from_this(), data, keys);
+                                          unsigned threads) const {
+  const auto data = std::find_if(m_passes.begin(), m_passes.end(),
+                                 [&pass](const PassData& own) { return own.pass == &pass; });
+  if (data == m_passes.end()) throw std::logic_error("a pass of another plan");
+  try {
+    if (m_ledger->usable()) return std::make_unique<DevicePass>(shared_from_this(), *data, keys);
+  } catch (const device::DeviceError&) {
+    m_ledger->declined(device::Purpose::Preparation);
   }
-  throw std::logic_error("a pass of another plan");
+  return m_onProcessor->begin(pass, keys, threads);
 }
 
 class DeviceBackend : public LinearBackend {
  public:
   DeviceBackend(std::shared_ptr<const LinearContext> context, device::DevicePtr device,
-                std::uint64_t keptBytes, const DeviceBatches& batches)
+                std::uint64_t keptBytes, const DeviceBatches& batches,
+                std::shared_ptr<device::Ledger> ledger)
       : m_context(std::move(context)),
+        m_ledger(std::move(ledger)),
         m_ring(std::make_shared<DeviceRing>(std::move(device), m_context->sharedParameters(),
                                             kFloodingBits)),
         m_shelf(std::make_shared<Shelf>(m_ring->device())),
@@ -471,14 +507,20 @@ class DeviceBackend : public LinearBackend {
   std::shared_ptr<const OpWork> prepare(const LinearPlan& plan,
                                         std::span<const std::int32_t> weights) const override {
     return std::make_shared<DeviceOp>(m_context, m_ring, m_shelf, plan, weights, m_batches,
-                                      m_keptBytes);
+                                      m_keptBytes, m_ledger);
   }
   std::shared_ptr<const KeptKeys> keep(const LinearKeys& keys) const override {
-    return std::make_shared<KeptOnDevice>(*m_ring, keys);
+    try {
+      if (m_ledger->usable()) return std::make_shared<KeptOnDevice>(*m_ring, keys);
+    } catch (const device::DeviceError&) {
+      m_ledger->declined(device::Purpose::Preparation);
+    }
+    return nullptr;  // each pass brings them along, if there is room for it then
   }
 
  private:
   std::shared_ptr<const LinearContext> m_context;
+  std::shared_ptr<device::Ledger> m_ledger;
   std::shared_ptr<const DeviceRing> m_ring;
   std::shared_ptr<Shelf> m_shelf;
   const DeviceBatches m_batches;
@@ -490,8 +532,10 @@ class DeviceBackend : public LinearBackend {
 std::shared_ptr<const LinearBackend> deviceBackend(std::shared_ptr<const LinearContext> context,
                                                    device::DevicePtr device,
                                                    std::uint64_t keptBytes,
-                                                   const DeviceBatches& batches) {
-  return std::make_shared<DeviceBackend>(std::move(context), std::move(device), keptBytes, batches);
+                                                   const DeviceBatches& batches,
+                                                   std::shared_ptr<device::Ledger> ledger) {
+  return std::make_shared<DeviceBackend>(std::move(context), std::move(device), keptBytes, batches,
+                                         std::move(ledger));
 }
 
 }  // namespace pillarbox::offline::two_party

@@ -665,12 +665,13 @@ class Engine : public EngineParty {
  public:
   static Result<std::shared_ptr<const EngineParty>> create(
       std::shared_ptr<const SetPlan> plan, std::shared_ptr<const models::ModelWeights> weights,
-      unsigned threads, device::DevicePtr device) {
+      unsigned threads, device::DevicePtr device, std::shared_ptr<device::Ledger> ledger) {
     auto engine = std::shared_ptr<Engine>(new Engine(std::move(plan), std::move(weights), threads));
     if (device) {
       const std::uint64_t forWeights = device->info().memoryBytes / 4;
       PILLARBOX_TRY(onDevice([&] {
-        engine->m_backend = deviceBackend(engine->m_parts.linear, std::move(device), forWeights);
+        engine->m_backend = deviceBackend(engine->m_parts.linear, std::move(device), forWeights, {},
+                                          std::move(ledger));
       }));
     }
     for (const WeightedOpPlan& op : engine->m_parts.ops) {
@@ -701,9 +702,7 @@ class Engine : public EngineParty {
       PILLARBOX_ASSIGN(auto key, he::parseGaloisKey(ring, exponent, bytes));
       keys->linear.galois.push_back(std::move(key));
     }
-    if (m_backend) {
-      PILLARBOX_TRY(onDevice([&] { keys->linear.kept = m_backend->keep(keys->linear); }));
-    }
+    if (m_backend) keys->linear.kept = m_backend->keep(keys->linear);
     for (const PowersBatch& batch : m_parts.batches) {
       std::optional<PowersPublicKey> key;
       if (batch.plan.groups() > 0) {
@@ -860,8 +859,9 @@ Result<std::unique_ptr<const ClientParty>> makeClientParty(std::shared_ptr<const
 
 Result<std::shared_ptr<const EngineParty>> makeEngineParty(
     std::shared_ptr<const SetPlan> plan, std::shared_ptr<const models::ModelWeights> weights,
-    unsigned threads, device::DevicePtr device) {
-  return Engine::create(std::move(plan), std::move(weights), threads, std::move(device));
+    unsigned threads, device::DevicePtr device, std::shared_ptr<device::Ledger> ledger) {
+  return Engine::create(std::move(plan), std::move(weights), threads, std::move(device),
+                        std::move(ledger));
 }
 
 }  // namespace pillarbox::offline::two_party

@@ -48,6 +48,7 @@
 
 #include "engine/core/result.h"
 #include "engine/device/device.h"
+#include "engine/device/ledger.h"
 #include "engine/offline/correlation_set.h"
 #include "models/description.h"
 #include "net/channel.h"
@@ -135,9 +136,18 @@ Result<std::unique_ptr<const ClientParty>> makeClientParty(std::shared_ptr<const
                                                            unsigned threads);
 /// Errors: as SetPlan::create; InvalidArgument for weights that are too large (linear.h).
 /// @param weights  of the plan's model; kept
-/// @param device   does the arithmetic of linear layers (linear_backend.h); null: the processor
+/// @param device   does the arithmetic of linear layers (linear_backend.h); null: the processor.
+///                 Where it has no memory for a pass, the processor does that pass; where it fails
+///                 in the middle of one, the set fails (Internal)
+/// @param ledger   of the device
 Result<std::shared_ptr<const EngineParty>> makeEngineParty(
     std::shared_ptr<const SetPlan> plan, std::shared_ptr<const models::ModelWeights> weights,
-    unsigned threads, device::DevicePtr device = nullptr);
+    unsigned threads, device::DevicePtr device = nullptr,
+    std::shared_ptr<device::Ledger> ledger = std::make_shared<device::Ledger>());
+
+/// Whether a device computes a small linear layer's replies byte for byte as the processor does: to
+/// be asked once before makeEngineParty() gets it, as inference::checkDevice() is (which says why).
+/// Errors: Unsupported where it fails or computes something else.
+Status checkDevice(const device::DevicePtr& device);
 
 }  // namespace pillarbox::offline::two_party

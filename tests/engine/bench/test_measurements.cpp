@@ -4,9 +4,11 @@
 #include <cmath>
 #include <limits>
 
+#include <QProcess>
 #include <QTest>
 #include <QXmlStreamReader>
 
+#include "engine/bench/device_kernels.h"
 #include "engine/bench/inference.h"
 #include "engine/bench/networks.h"
 #include "engine/bench/offline.h"
@@ -14,7 +16,9 @@
 #include "engine/bench/throughput.h"
 #include "engine/core/chart.h"
 #include "engine/offline/two_party/party.h"
+#include "tests/support/emulated_device.h"
 #include "tests/support/model_factory.h"
+#include "tests/support/random_words.h"
 
 using namespace pillarbox;
 
@@ -147,6 +151,95 @@ class TestMeasurements : public QObject {
     const auto results = nlohmann::json::array({*result});
     QVERIFY(QString::fromStdString(bench::throughputTable(results)).contains("3 clients"));
     QCOMPARE(elementsOf(bench::throughputPlot(results)).value("svg"), 1);
+  }
+
+  // A device's measurements, in emulation, where their times mean nothing.
+  void onADevice() {
+    const auto loaded = testing::makeTinyModel("projection_shortcut");
+    bench::InferenceOptions options;
+    options.link = {4, 1000};
+    options.repeat = options.batch = 2;
+    options.check = true;
+    options.device = testing::emulatedDevice();
+    const auto result = bench::measureInference(loaded, options);
+    QVERIFY2(result.ok(), result.ok() ? "" : result.error().message.c_str());
+    QVERIFY((*result)["largest_error"].get<double>() < 0.02);
+    const auto& device = (*result)["device"];
+    QCOMPARE(device["computing"]["all"].size(), std::size_t{4});
+    // A millisecond of the emulated clock for each stage.
+    const auto stages = static_cast<double>(loaded.model.stages.size());
+    QVERIFY(std::abs(device["computing"]["median"].get<double>() - 1e-3 * stages) < 1e-9);
+    QVERIFY(device["copied_bytes"].get<std::uint64_t>() > 16 * loaded.model.activationCount());
+    const auto table = bench::inferenceTable(nlohmann::json::array({*result}));
+    QVERIFY(QString::fromStdString(table).contains("an emulated device"));
+
+    bench::ThroughputOptions many;
+    many.clients = 2;
+    many.repeat = 1;
+    many.device = options.device;
+    const auto rates = bench::measureThroughput(loaded, many);
+    QVERIFY2(rates.ok(), rates.ok() ? "" : rates.error().message.c_str());
+    QVERIFY((*rates)["device"]["busy"].get<double>() > 0);
+    QVERIFY((*rates)["inferences_per_second"]["least"].get<double>() > 0);
+    const auto text = bench::throughputTable(nlohmann::json::array({*rates}));
+    QVERIFY(QString::fromStdString(text).contains("an emulated device"));
+  }
+
+  void layersOfADevice() {
+    const auto device = testing::emulatedDevice();
+    const auto peaks = bench::measureDevicePeaks(device, {1, 2, 4096});
+    for (const char* peak : {"tile_gmacs", "word_gmacs", "copy_gigabytes"}) {
+      QVERIFY(peaks[peak].get<double>() > 0);
+    }
+    testing::RandomWords data;
+    models::LinearOp op;
+    op.inputs = {0};
+    op.in = {20, 6, 6};
+    op.out = {17, 6, 6};
+    op.kernelH = op.kernelW = 3;
+    op.padTop = op.padLeft = op.padBottom = op.padRight = 1;
+    for (const auto kind : {models::OpKind::Convolution, models::OpKind::FullyConnected}) {
+      op.kind = kind;
+      std::vector<std::int32_t> weights(op.weightCount());
+      for (auto& w : weights) w = static_cast<std::int32_t>(data.between(-4096, 4095));
+      const auto in = data.words(op.in.size());
+      std::vector<std::uint64_t> out(op.out.size());
+      kernels::Workspace workspace;
+      const kernels::PackedWeights packed(op, weights, kernels::Method::Portable);
+      packed.apply(in, workspace.bytes(packed.scratchBytes()), out);
+      const auto result = bench::measureDeviceLayer(device, op, weights, in, out, 0);
+      const bool convolution = kind == models::OpKind::Convolution;
+      QCOMPARE(result["seconds"].contains("tiles"), convolution);
+      QCOMPARE(result["seconds"].contains("words"), convolution);
+      QCOMPARE(result["seconds"].contains("rows"), !convolution);
+      QVERIFY(result["seconds"].contains(result["method"].get<std::string>()));
+      // What computes something else is not measured.
+      ++out[3];
+      QVERIFY_EXCEPTION_THROWN(bench::measureDeviceLayer(device, op, weights, in, out, 0),
+                               std::runtime_error);
+    }
+  }
+
+  void withoutADevice_data() {
+    QTest::addColumn<QStringList>("arguments");
+    QTest::newRow("kernels") << QStringList{"kernels"};
+    QTest::newRow("inference") << QStringList{"inference", "--network", "minionn"};
+    QTest::newRow("offline") << QStringList{"offline", "--network", "minionn"};
+    QTest::newRow("throughput") << QStringList{"throughput", "--network", "minionn"};
+  }
+  void withoutADevice() {
+    QFETCH(QStringList, arguments);
+    QProcess program;
+    QProcessEnvironment environment = QProcessEnvironment::systemEnvironment();
+    environment.insert("CUDA_VISIBLE_DEVICES", "");
+    program.setProcessEnvironment(environment);
+    program.start(PILLARBOX_BIN_DIR "/pillarbox-bench",
+                  arguments + QStringList{"--device", "cuda"});
+    QVERIFY(program.waitForFinished());
+    QCOMPARE(program.exitCode(), 1);
+    const QString errors = QString::fromUtf8(program.readAllStandardError());
+    QVERIFY2(errors.startsWith("pillarbox-bench: no GPU is used"), qPrintable(errors));
+    QVERIFY(program.readAllStandardOutput().isEmpty());
   }
 
   void floorsAndSpreads() {

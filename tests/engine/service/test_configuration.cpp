@@ -32,6 +32,8 @@ class TestConfiguration : public QObject {
                                    "metrics = \"[::1]:9464\"\n"
                                    "state_dir = \"state\"\n"
                                    "drain_seconds = 3\n"
+                                   "[compute]\n"
+                                   "device = \"cpu\"\n"
                                    "[offline]\n"
                                    "mode = \"first-party\"\n"
                                    "allow_insecure_first_party = true\n"
@@ -51,7 +53,9 @@ class TestConfiguration : public QObject {
                                    "idle_seconds = 2\n"
                                    "network_seconds = 4\n");
     EngineConfiguration configuration;
+    QCOMPARE(configuration.device, std::string("auto"));
     QVERIFY(readConfiguration(file, configuration.settings()).empty());
+    QCOMPARE(configuration.device, std::string("cpu"));
     QCOMPARE(configuration.models.size(), std::size_t{2});
     QCOMPARE(QString::fromStdString(configuration.models[0]), folder.filePath("a.onnx"));
     QCOMPARE(configuration.models[1], std::string("/opt/b.onnx"));
@@ -85,6 +89,7 @@ class TestConfiguration : public QObject {
     QTest::newRow("fraction") << QByteArray("drain_seconds = 1.5\n") << 1 << "whole number";
     QTest::newRow("bad address") << QByteArray("listen = \"localhost\"\n") << 1 << "listen";
     QTest::newRow("bad mode") << QByteArray("[offline]\nmode = \"three-party\"\n") << 2 << "dealer";
+    QTest::newRow("bad device") << QByteArray("[compute]\ndevice = \"gpu\"\n") << 2 << "cuda";
     QTest::newRow("bad fingerprint")
         << QByteArray("[offline]\ntrust_dealer = \"AA:BB\"\n") << 2 << "trust_dealer";
     QTest::newRow("models is no list") << QByteArray("models = \"a.onnx\"\n") << 1 << "list";

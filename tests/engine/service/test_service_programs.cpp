@@ -87,6 +87,9 @@ std::span<const std::byte> asBytes(const QByteArray& bytes) {
 class TestServicePrograms : public QObject {
   Q_OBJECT
  private Q_SLOTS:
+  // Not even where there is a GPU: what is said without one is tested here.
+  void initTestCase() { qputenv("CUDA_VISIBLE_DEVICES", ""); }
+
   void helpAndVersion_data() {
     QTest::addColumn<QString>("program");
     for (const char* program : {"pillarbox-engine", "pillarbox-dealer", "pillarbox-cli"}) {
@@ -236,6 +239,10 @@ class TestServicePrograms : public QObject {
         << "pillarbox-dealer" << QStringList{"--listen", "192.0.2.1:7000"} << "192.0.2.1";
     QTest::newRow("bad address") << "pillarbox-dealer" << QStringList{"--listen", "nonsense"}
                                  << "nonsense";
+    QTest::newRow("no GPU") << "pillarbox-engine"
+                            << QStringList{"--model", "MODEL", "--device", "cuda"} + listen +
+                                   insecure
+                            << "\"cpu\" to compute on the processor";
     QTest::newRow("bad configuration")
         << "pillarbox-dealer" << QStringList{"--config", "GARBAGE"} + listen << "garbage.onnx:1:";
   }
@@ -377,6 +384,10 @@ class TestServicePrograms : public QObject {
       }
       return -1.0;
     };
+    // What computes was said before, and why it is not a GPU.
+    QVERIFY2(
+        QRegularExpression("compute .*device=\"?cpu\"? .*no GPU is used").match(log).hasMatch(),
+        qPrintable(log));
     QVERIFY(get("/healthz").contains(" 200 "));
     QTRY_VERIFY(get("/readyz").contains(" 200 "));
     QVERIFY(get("/").contains(" 404 "));
@@ -398,6 +409,10 @@ class TestServicePrograms : public QObject {
     QTRY_COMPARE(value("pillarbox_sessions"), 0.0);
     QCOMPARE(value("pillarbox_inferences_total"), 2.0);
     QCOMPARE(value("pillarbox_rounds_total"), rounds);
+    QCOMPARE(value("pillarbox_device_inferences_total{device=\"cpu\"}"), 2.0);
+    QCOMPARE(value("pillarbox_device_inferences_total{device=\"cuda\"}"), 0.0);
+    QCOMPARE(value("pillarbox_gpu_usable"), 0.0);
+    QCOMPARE(value("pillarbox_gpu_seconds_total{phase=\"preparation\"}"), 0.0);
     QCOMPARE(value("pillarbox_bytes_total{phase=\"online\",direction=\"sent\"}"), received);
     QCOMPARE(value("pillarbox_bytes_total{phase=\"online\",direction=\"received\"}"), sent);
     QVERIFY(sent > 0 && received > 0);

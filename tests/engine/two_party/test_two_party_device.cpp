@@ -8,9 +8,11 @@
 
 #include <QTest>
 
+#include "engine/device/ledger.h"
 #include "engine/he/device_ring.h"
 #include "engine/he/wire.h"
 #include "engine/offline/two_party/linear.h"
+#include "engine/offline/two_party/party.h"
 #include "engine/ring/reference.h"
 #include "tests/engine/two_party/two_party_ops.h"
 #include "tests/support/random_words.h"
@@ -313,6 +315,36 @@ class TestTwoPartyDevice : public QObject {
     }
   }
 
+#ifndef PILLARBOX_TEST_GPU
+  // A device that computes something else, or nothing, is found out.
+  void aDeviceIsChecked() {
+    const Status good = checkDevice(gDevice);
+    QVERIFY2(good.ok(), good.ok() ? "" : good.error().message.c_str());
+    static he::cuda::HeTable he = *gDevice->table().he;
+    static device::Table table = gDevice->table();
+    table.he = &he;
+    // Random words that are all the same: a reply that hides nothing.
+    he.words = [](device::Stream stream, std::uint64_t* words, const std::uint32_t*,
+                  std::uint32_t polys, std::uint64_t, std::uint64_t, std::uint64_t count) {
+      return gDevice->table().zero(stream, words, polys * count * sizeof(std::uint64_t));
+    };
+    const Status wrong = checkDevice(device::Device::open(table).value());
+    QVERIFY(!wrong.ok());
+    QCOMPARE(wrong.error().code, ErrorCode::Unsupported);
+    QVERIFY(QString::fromStdString(wrong.error().message).contains("something else"));
+    testing::failCopy(1);
+    const Status failing = checkDevice(gDevice);
+    testing::failCopy(0);
+    QVERIFY(!failing.ok());
+    QVERIFY(QString::fromStdString(failing.error().message).contains("failed when it was tried"));
+  }
+#else
+  void aDeviceIsChecked() {
+    const Status good = checkDevice(gDevice);
+    QVERIFY2(good.ok(), good.ok() ? "" : good.error().message.c_str());
+  }
+#endif
+
   // The engine with the device in its place, and what it says when the device fails.
   void anEngineUsesTheDevice() {
     const auto op = fullyConnected({16, 2, 2}, 5);
@@ -352,25 +384,59 @@ class TestTwoPartyDevice : public QObject {
     const Pass& pass = plan.passes().front();
     Pipe requests;
     QVERIFY(client.request(plan, pass, input, requests.sink()).ok());
-    std::size_t failed = 0;
+    std::size_t failed = 0, declined = 0;
     for (bool done = false; !done; ++failed) {
       testing::failAllocation(failed + 1);
+      const auto ledger = std::make_shared<device::Ledger>();
+      Pipe down;
       Status status;
       try {
-        const auto fresh = deviceBackend(m_context, gDevice, 0);
+        const auto fresh = deviceBackend(m_context, gDevice, 0, {}, ledger);
         const auto again = LinearEngine::create(m_context, plan, weights, fresh.get());
-        Pipe up = requests, down;
+        Pipe up = requests;
         status = again.ok() ? again->evaluate(pass, keys, up.source(), mask, down.sink(), 1)
                             : Status(again.error());
       } catch (const device::DeviceError& failure) {
         status = Error{ErrorCode::Internal, failure.what()};
       }
-      done = status.ok();
-      QVERIFY(done || QString::fromStdString(status.error().message).contains(u"memory"));
+      // A pass that the device has no memory for is done by the processor.
+      const std::uint64_t byProcessor = ledger->declines(device::Purpose::Preparation);
+      declined += byProcessor;
+      done = status.ok() && byProcessor == 0;
+      QVERIFY(status.ok() || QString::fromStdString(status.error().message).contains(u"memory"));
+      QCOMPARE(ledger->failures(device::Purpose::Preparation), std::uint64_t{0});
+      if (status.ok()) {
+        Words found(op.out.size());
+        QVERIFY(client.receive(plan, pass, down.source(), found).ok());
+        for (std::size_t i = 0; i < found.size(); ++i) found[i] += mask[i];
+        if (plan.passes().size() == 1) QVERIFY(found == share);
+        QCOMPARE(ledger->seconds(device::Purpose::Preparation) > 0, done);
+      }
       QCOMPARE(testing::liveAllocations(), live);
     }
     testing::failAllocation(0);
     QVERIFY(failed > 20);
+    QVERIFY(declined > 2);
+
+    // One that it fails in the middle of is lost, and counted.
+    const auto ledger = std::make_shared<device::Ledger>();
+    const auto failing = deviceBackend(m_context, gDevice, 0, {}, ledger);
+    const auto again = LinearEngine::create(m_context, plan, weights, failing.get());
+    QVERIFY(again.ok());
+    Pipe up = requests, down;
+    std::size_t left = requests.messages.size();
+    const Status lost = again->evaluate(
+        pass, keys,
+        [&, source = up.source()](std::span<std::byte> bytes) -> Status {
+          if (--left == 0) testing::failCopy(1);
+          return source(bytes);
+        },
+        mask, down.sink(), 1);
+    testing::failCopy(0);
+    QVERIFY(!lost.ok());
+    QCOMPARE(ledger->failures(device::Purpose::Preparation), std::uint64_t{1});
+    QVERIFY(down.messages.empty());
+    QCOMPARE(ledger->usable(), true);
 #endif
   }
 };
