@@ -43,7 +43,7 @@ Result<AssembledSet> receiveSet(net::Channel& channel, const models::PublicModel
   random::Seed seed;
   PILLARBOX_TRY(channel.receiveBytes(std::as_writable_bytes(std::span(seed.bytes))));
   AssembledSet result;
-  result.maskedOpenings.reserve(cost.maskedOpeningWords);
+  result.maskedOpenings.reserve(cost.clientWords);
   net::WordStreamReader reader(channel, cost.correctionWords);
   double reported = 0;
   PILLARBOX_ASSIGN(result.set, offline::assembleClientSet(

@@ -5,6 +5,7 @@
 #include <nlohmann/json.hpp>
 
 #include "engine/core/result.h"
+#include "engine/offline/correlation_set.h"
 #include "models/loaded_model.h"
 #include "net/memory.h"
 
@@ -12,16 +13,17 @@ namespace pillarbox::bench {
 
 struct OfflineOptions {
   net::LinkShape link;
+  offline::Protocol protocol = offline::Protocol::HoneyBadger;  ///< that the sets are for
   int repeat = 3;        ///< measured sets, one after the other
   unsigned threads = 1;  ///< of each party
   bool check = false;    ///< run an inference on the last set and compare its logits
 };
 
-/// Result: {"network", "link", "threads", "rounds", "keys", "linear", "powers", "seconds",
-/// "processor_seconds", "peak_memory_bytes", "floor", "ratio", ...}. Bytes and rounds are what the
-/// channel's meter shows; an error if they are not what the plan declares. Seconds are of one set;
-/// keys, which go over once a session, have their own. The floor is the larger of what the link
-/// takes and of what this machine's cores take for the computation, shared out perfectly.
+/// Result: {"network", "protocol", "link", "threads", "rounds", "keys", "linear", "powers",
+/// "seconds", "processor_seconds", "peak_memory_bytes", "floor", "ratio", ...}. Bytes and rounds
+/// are what the channel's meter shows; an error if they are not what the plan declares. Seconds are
+/// of one set; keys, which go over once a session, have their own. The floor is the larger of what
+/// the link takes and of what this machine's cores take for the computation, shared out perfectly.
 Result<nlohmann::json> measureOffline(const models::LoadedModel& loaded,
                                       const OfflineOptions& options);
 

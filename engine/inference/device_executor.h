@@ -44,8 +44,9 @@ class DeviceSeat {
   DeviceSeat(DeviceSeat&&) noexcept;
   ~DeviceSeat();
 
-  /// As runEngine(). Errors: those of the channel; Internal where the device failed. The seat
-  /// cannot be used again after an error.
+  /// As runEngine(), by HoneyBadger. Errors: those of the channel; Internal where the device
+  /// failed: the seat cannot be used again after these. Unsupported for a set of another protocol,
+  /// before anything was sent: runEngine() serves it.
   Status run(net::Channel& channel, offline::EngineSet set);
 
  private:

@@ -297,7 +297,7 @@ Status Session::receiveSet(std::uint64_t index) {
   if (!preparation.ok() && preparation.error().code == ErrorCode::Protocol) {
     return preparation.error();
   }
-  net::WordStreamReader reader(m_channel, cost.maskedOpeningWords);
+  net::WordStreamReader reader(m_channel, cost.clientWords);
   // The words are on their way, whatever is wrong with the set: read them, keep nothing, and answer
   // when the channel is in step again.
   const auto refuse = [&](const Error& error) -> Status {

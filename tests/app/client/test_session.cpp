@@ -209,8 +209,8 @@ class TestSession : public QObject {
       QVERIFY(result->onlineSeconds > 0 && result->offlineSeconds > 0);
       QVERIFY(result->offlineBytesReceived >= 8 * offlineCost.correctionWords);
       QVERIFY(result->offlineBytesReceived < 8 * offlineCost.correctionWords + 2000);
-      QVERIFY(result->offlineBytesSent >= 8 * offlineCost.maskedOpeningWords);
-      QVERIFY(result->offlineBytesSent < 8 * offlineCost.maskedOpeningWords + 2000);
+      QVERIFY(result->offlineBytesSent >= 8 * offlineCost.clientWords);
+      QVERIFY(result->offlineBytesSent < 8 * offlineCost.clientWords + 2000);
 
       QCOMPARE(progress.size(), std::size_t{cost.rounds});
       for (std::size_t i = 0; i < progress.size(); ++i) {
