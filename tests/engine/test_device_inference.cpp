@@ -318,6 +318,24 @@ class TestDeviceInference : public QObject {
     QCOMPARE(talk.engine.bytesSent, std::uint64_t{0});
   }
 
+  // The session runs it on the processor instead: nothing was sent, and the seat is as good as new.
+  void anotherProtocolIsForTheProcessor() {
+    const Model model = tinyModel("conv_padded", 1);
+    DeviceEngine engine(gDevice);
+    const RandomSet set(*model, m_data, false);
+    Conversation talk{{}, {}, {}};
+    const Status status = converse(*model, talk, [&](net::Channel& channel) -> Status {
+      PILLARBOX_ASSIGN(auto seat, engine.seat(model));
+      offline::EngineSet other = set.make();
+      other.protocol = offline::Protocol::Espn;
+      return seat.run(channel, std::move(other));
+    });
+    QVERIFY(!status.ok());
+    QCOMPARE(status.error().code, ErrorCode::Unsupported);
+    QCOMPARE(talk.engine.bytesSent, std::uint64_t{0});
+    compare(model, engine, false);
+  }
+
 #ifndef PILLARBOX_TEST_GPU
   // The steady state takes no memory; all of it is given back in the end.
   void memoryIsReusedAndReturned() {
