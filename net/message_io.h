@@ -20,7 +20,7 @@
 namespace pillarbox::net {
 
 /// Spoken in Hello and DealerHello; both sides must say the same.
-constexpr std::uint32_t kProtocolVersion = 3;
+constexpr std::uint32_t kProtocolVersion = 4;
 /// The longest control message that anybody reads.
 constexpr std::size_t kMaxMessageBytes = 256 * 1024;
 /// The longest piece of a model file that is being uploaded (net/admin.proto).

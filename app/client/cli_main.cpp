@@ -47,7 +47,7 @@ std::string dump(const Json& object) {
 }
 
 struct ConnectionFlags {
-  std::string engine, model, trust, offline, dealer, trustDealer, stateDir;
+  std::string engine, model, trust, protocol, offline, dealer, trustDealer, stateDir;
   bool trustOnFirstUse = false;
   bool verbose = false;
   int sets = 2;
@@ -111,6 +111,7 @@ Result<SessionOptions> sessionOptions(const ConnectionFlags& flags) {
   options.parallelSets = flags.parallelSets;
   options.offlineThreads = flags.threads;
   options.offlineMemory = flags.offlineMemoryMib << 20;
+  options.protocol = offline::protocolNamed(flags.protocol).value_or(options.protocol);
   for (const auto mode :
        {offline::Mode::TwoParty, offline::Mode::Dealer, offline::Mode::FirstParty}) {
     if (flags.offline == offline::toString(mode)) options.mode = mode;
@@ -185,6 +186,7 @@ void addCosts(Json& object, const Classification& result) {
 /// What goes for every image of a session, and how many sets are left for the next ones.
 void addSession(Json& object, const EngineSession& session) {
   const SessionFacts& facts = session.facts();
+  object["protocol"] = offline::nameOf(facts.protocol);
   object["offline_mode"] = offline::toString(facts.mode);
   object["trust"] = facts.trust;
   object["sets_ready"] = session.bank().ready;
@@ -201,8 +203,9 @@ std::string offlineText(const Classification& result) {
 
 /// What does not belong to one image.
 std::string sessionText(const SessionFacts& facts, const Classification& result) {
-  std::string text = facts.trust + "\nonce for the session: " + megabytes(result.setup.bytesSent) +
-                     " sent, " + megabytes(result.setup.bytesReceived) + " received, " +
+  std::string text = facts.trust + "\nactivations by " + offline::toString(facts.protocol) +
+                     "\nonce for the session: " + megabytes(result.setup.bytesSent) + " sent, " +
+                     megabytes(result.setup.bytesReceived) + " received, " +
                      fixed(result.setup.seconds, 2) + " s; peak memory of this program " +
                      megabytes(result.peakMemoryBytes);
   if (facts.predicted) {
@@ -471,6 +474,12 @@ void addConnectionFlags(CLI::App& command, ConnectionFlags& flags) {
                   "Fingerprint that the dealer's certificate must have (default: as the engine "
                   "vouches for it)")
       ->type_name("SHA256");
+  command
+      .add_option(
+          "--protocol", flags.protocol,
+          "How activations are evaluated (default: honeybadger, the fastest; the others are "
+          "for comparison)")
+      ->check(CLI::IsMember(offline::protocolNames()));
   command
       .add_option("--offline", flags.offline,
                   "Go on only with an engine that prepares its correlations so: two-party, dealer "

@@ -33,36 +33,37 @@ Error outOfStep() {
 }
 
 /// Receives seed and corrections, whoever deals, and assembles the client's half.
-Result<AssembledSet> receiveSet(net::Channel& channel, const models::PublicModel& model,
+Result<AssembledSet> receiveSet(net::Channel& channel, const OpenedModel& opened,
                                 const offline::WideWeights* maskedWeights, std::uint64_t index,
                                 const net::proto::SetDealt& dealt, const Fraction& progress) {
-  const offline::OfflineCost cost = offline::offlineCost(model);
+  const models::PublicModel& model = *opened.description;
+  const offline::CorrelationPlan& plan = opened.activations->correlations();
+  const offline::OfflineCost cost = offline::offlineCost(model, plan);
   if (dealt.index() != index || dealt.words() != cost.correctionWords) {
     return Error{ErrorCode::Protocol, channel.peer() + " dealt another set than was asked for"};
   }
   random::Seed seed;
   PILLARBOX_TRY(channel.receiveBytes(std::as_writable_bytes(std::span(seed.bytes))));
   AssembledSet result;
-  result.maskedOpenings.reserve(cost.maskedOpeningWords);
+  result.upload.reserve(cost.clientWords);
   net::WordStreamReader reader(channel, cost.correctionWords);
   double reported = 0;
-  PILLARBOX_ASSIGN(result.set, offline::assembleClientSet(
-                                   model, maskedWeights, index, seed,
-                                   [&](std::span<std::uint64_t> words) -> Status {
-                                     PILLARBOX_TRY(reader.read(words));
-                                     const double done =
-                                         kDealtFraction *
-                                         (1.0 - static_cast<double>(reader.left()) /
-                                                    static_cast<double>(cost.correctionWords));
-                                     if (progress && done >= reported + 0.01)
-                                       progress(reported = done);
-                                     return {};
-                                   },
-                                   [&](std::span<const std::uint64_t> words) -> Status {
-                                     result.maskedOpenings.insert(result.maskedOpenings.end(),
-                                                                  words.begin(), words.end());
-                                     return {};
-                                   }));
+  PILLARBOX_ASSIGN(result.set,
+                   offline::assembleClientSet(
+                       model, maskedWeights, index, seed,
+                       [&](std::span<std::uint64_t> words) -> Status {
+                         PILLARBOX_TRY(reader.read(words));
+                         const double done =
+                             kDealtFraction * (1.0 - static_cast<double>(reader.left()) /
+                                                         static_cast<double>(cost.correctionWords));
+                         if (progress && done >= reported + 0.01) progress(reported = done);
+                         return {};
+                       },
+                       [&](std::span<const std::uint64_t> words) -> Status {
+                         result.upload.insert(result.upload.end(), words.begin(), words.end());
+                         return {};
+                       },
+                       plan));
   return result;
 }
 
@@ -86,7 +87,7 @@ Result<AssembledSet> FirstPartyProvider::assemble(const Fraction& progress) {
     if (!answer.has_set_dealt()) {
       return outOfStep();
     }
-    return receiveSet(channel, *m_model.description, nullptr, index, answer.set_dealt(), progress);
+    return receiveSet(channel, m_model, nullptr, index, answer.set_dealt(), progress);
   };
   auto result = work();
   if (!result.ok()) {
@@ -429,19 +430,17 @@ Status DealerProvider::loadMaskedWeights() {
 }
 
 Result<AssembledSet> DealerProvider::deal(std::uint64_t index, const Fraction& progress) {
-  std::string maskId;
-  std::shared_ptr<const models::PublicModel> description;
+  OpenedModel model;
   std::shared_ptr<net::Channel> channel;
   {
     const std::lock_guard lock(m_mutex);
-    maskId = m_model.maskId;
-    description = m_model.description;
+    model = m_model;
     channel = m_channel;
   }
   const net::MeterReading before = channel->meter();
   ToDealer request;
   request.mutable_request_set()->set_token(m_options.token);
-  request.mutable_request_set()->set_mask_id(maskId);
+  request.mutable_request_set()->set_mask_id(model.maskId);
   request.mutable_request_set()->set_index(index);
   PILLARBOX_TRY(net::sendMessage(*channel, request));
   PILLARBOX_ASSIGN(const FromDealer answer, net::receiveMessage<FromDealer>(*channel, kMaxMessage));
@@ -449,7 +448,7 @@ Result<AssembledSet> DealerProvider::deal(std::uint64_t index, const Fraction& p
   if (!answer.has_set_dealt()) {
     return Error{ErrorCode::Protocol, "the dealer sent a message that has no place here"};
   }
-  PILLARBOX_ASSIGN(auto result, receiveSet(*channel, *description, m_maskedWeights.get(), index,
+  PILLARBOX_ASSIGN(auto result, receiveSet(*channel, model, m_maskedWeights.get(), index,
                                            answer.set_dealt(), progress));
   const net::MeterReading after = channel->meter();
   result.bytesSent = after.bytesSent - before.bytesSent;

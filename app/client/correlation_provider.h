@@ -1,9 +1,9 @@
 // Where the client's halves of the correlation sets come from: one implementation a mode.
 //
 // A provider makes sets on the session's preparation threads, while inferences go on. Where
-// somebody else deals, what the engine needs for its half (d0) is left in memory, and the session
-// uploads it between two inferences. Where client and engine make a set together they do so on
-// connections of their own, and the engine's half is in its bank when the set is complete.
+// somebody else deals, what the engine needs for its half (d0 or d) is left in memory, and the
+// session uploads it between two inferences. Where client and engine make a set together they do so
+// on connections of their own, and the engine's half is in its bank when the set is complete.
 #pragma once
 
 #include <array>
@@ -21,6 +21,7 @@
 #include "app/client/weight_cache.h"
 #include "engine/core/result.h"
 #include "engine/core/secure_vector.h"
+#include "engine/inference/activations.h"
 #include "engine/offline/correlation_set.h"
 #include "engine/offline/dealing.h"
 #include "engine/offline/two_party/party.h"
@@ -33,9 +34,9 @@ namespace pillarbox::client {
 /// The client's half of a set.
 struct AssembledSet {
   offline::ClientSet set;
-  bool complete = false;                       ///< the engine has its half
-  SecureVector<std::uint64_t> maskedOpenings;  ///< d0, which it needs for that, if it has not
-  std::uint64_t bytesSent = 0;                 ///< of this set so far, on whatever connection
+  bool complete = false;               ///< the engine has its half
+  SecureVector<std::uint64_t> upload;  ///< d0 or d, which it needs for that, if it has not
+  std::uint64_t bytesSent = 0;         ///< of this set so far, on whatever connection
   std::uint64_t bytesReceived = 0;
   std::uint32_t rounds = 0;
 };
@@ -49,6 +50,8 @@ struct SetupCost {
 /// What the engine said when it opened the model.
 struct OpenedModel {
   std::shared_ptr<const models::PublicModel> description;
+  std::shared_ptr<const inference::Activations>
+      activations;  ///< by the protocol that was asked for
   models::Sha256 hash{};
   std::string maskId;                   ///< dealer mode; 16 bytes
   models::Sha256 maskedWeightsHash{};   ///< dealer mode

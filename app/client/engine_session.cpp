@@ -197,6 +197,7 @@ Result<OpenedModel> EngineSession::openModel(bool& declined) {
   net::Channel& channel = lease.channel();
   ToEngine request;
   request.mutable_open_model()->set_hash(bytesOf(m_facts.modelHash));
+  request.mutable_open_model()->set_protocol(static_cast<std::uint32_t>(m_options.protocol));
   PILLARBOX_TRY(net::sendMessage(channel, request));
   PILLARBOX_ASSIGN(const ToClient answer, net::receiveMessage<ToClient>(channel, kMaxMessage));
   if (answer.has_declined()) {
@@ -218,6 +219,8 @@ Result<OpenedModel> EngineSession::openModel(bool& declined) {
     return Error{ErrorCode::Protocol,
                  "the engine sent a model description that does not have the hash it announced"};
   }
+  PILLARBOX_ASSIGN(model.activations,
+                   inference::Activations::make(description, m_options.protocol));
   model.description = std::make_shared<const models::PublicModel>(std::move(description));
   if (m_facts.mode == offline::Mode::Dealer) {
     net::Endpoint dealer{opened.dealer().host(), 0};
@@ -269,7 +272,8 @@ Result<std::unique_ptr<CorrelationProvider>> EngineSession::makeProvider(OpenedM
     return std::unique_ptr<CorrelationProvider>(
         std::make_unique<DealerProvider>(*m_line, std::move(opened), std::move(options)));
   }
-  PILLARBOX_ASSIGN(auto plan, offline::two_party::SetPlan::create(opened.description));
+  PILLARBOX_ASSIGN(auto plan, offline::two_party::SetPlan::create(
+                                  opened.description, opened.activations->correlations()));
   m_facts.predicted = plan->cost();
   if (m_facts.predicted->clientMemoryBytes > m_options.offlineMemory) {
     return Error{ErrorCode::Exhausted,
@@ -307,6 +311,8 @@ Status EngineSession::connect() {
   auto opened = work();
   if (!opened.ok()) return m_line->breakWith(std::move(opened).error());
   m_facts.model = opened->description;
+  m_facts.protocol = m_options.protocol;
+  m_activations = opened->activations;
 
   auto made = makeProvider(std::move(opened).value());
   if (!made.ok()) return m_line->breakWith(std::move(made).error());
@@ -468,7 +474,7 @@ Result<EngineSession::Ready> EngineSession::prepareOne(std::size_t preparer) {
               assembled.rounds, 0};
   if (!assembled.complete) {
     PILLARBOX_ASSIGN(const net::MeterReading upload,
-                     uploadOpenings(ready.set.index, assembled.maskedOpenings));
+                     uploadOpenings(ready.set.index, assembled.upload));
     ready.bytesSent += upload.bytesSent;
     ready.bytesReceived += upload.bytesReceived;
     ready.rounds += net::roundsBetween({}, upload);
@@ -565,7 +571,8 @@ Result<Classification> EngineSession::classify(std::span<const float> pixels,
     PILLARBOX_TRY(net::sendMessage(channel, request));
     return inference::runClient(
         channel, *m_facts.model, std::move(ready->set), pixels,
-        progress ? inference::ProgressSink(fromStart) : inference::ProgressSink());
+        progress ? inference::ProgressSink(fromStart) : inference::ProgressSink(),
+        m_activations.get());
   };
   auto outcome = run();
   if (!outcome.ok()) return m_line->breakWith(std::move(outcome).error());

@@ -59,6 +59,8 @@ struct SessionOptions {
   std::filesystem::path stateDirectory;  ///< of the pin store
   std::filesystem::path cacheDirectory;  ///< of masked weights; empty: no cache
   int bankTarget = 1;
+  /// How activations are evaluated. Engines need not serve all; then connect() fails.
+  offline::Protocol protocol = offline::Protocol::HoneyBadger;
   /// The only offline mode to go on with; none: whatever the engine has, which facts() tells.
   std::optional<offline::Mode> mode;
   /// Two-party mode: sets made at a time, 1..4; 0: two, so that computing and sending overlap, or
@@ -86,6 +88,7 @@ struct SessionFacts {
   net::Fingerprint fingerprint;  ///< of the engine's certificate
   std::shared_ptr<const models::PublicModel> model;
   models::Sha256 modelHash{};
+  offline::Protocol protocol = offline::Protocol::HoneyBadger;
   offline::Mode mode = offline::Mode::Dealer;
   bool insecure = false;
   std::string trust;  ///< one line: who is trusted
@@ -116,7 +119,8 @@ class EngineSession {
   EngineSession& operator=(const EngineSession&) = delete;
 
   /// Once. Pins a certificate that was accepted, opens the model, starts to prepare sets.
-  /// Errors: those of TlsConnector and PinStore; Version; NotFound (no such model); Protocol.
+  /// Errors: those of TlsConnector and PinStore; Version; NotFound (no such model); Unsupported
+  /// (the engine does not serve the wanted protocol, or not for this model); Protocol.
   Status connect();
   const SessionFacts& facts() const { return m_facts; }
 
@@ -174,6 +178,7 @@ class EngineSession {
 
   const SessionOptions m_options;
   SessionFacts m_facts;
+  std::shared_ptr<const inference::Activations> m_activations;
   std::string m_token;
   std::unique_ptr<SessionLine> m_line;
   std::unique_ptr<CorrelationProvider> m_provider;

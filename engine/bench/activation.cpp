@@ -46,10 +46,41 @@ struct Layer {
   std::unique_ptr<protocol::EngineActivation> engine;
 };
 
-Layer dealLayer(const Activation& activation, std::size_t values) {
+offline::DealtActivation dealingOf(const Activation& activation, std::size_t values) {
+  return {paperPolynomial().degree(), activation.products(), 0, values};
+}
+
+Words randomWords(std::size_t values) {
+  Words words(values);
+  random::Expander(seed(), 0).fill(std::span<std::uint64_t>(words));
+  return words;
+}
+
+/// Words in memory, between two that run one after the other.
+struct Pipe {
+  Words words;
+  std::size_t taken = 0;
+  offline::WordSink sink() {
+    return [this](std::span<const std::uint64_t> piece) -> Status {
+      words.insert(words.end(), piece.begin(), piece.end());
+      return {};
+    };
+  }
+  offline::WordSource source() {
+    return [this](std::span<std::uint64_t> piece) -> Status {
+      if (words.size() - taken < piece.size())
+        return Error{ErrorCode::Internal, "words are missing"};
+      std::copy_n(words.begin() + static_cast<std::ptrdiff_t>(taken), piece.size(), piece.begin());
+      taken += piece.size();
+      return {};
+    };
+  }
+};
+
+Result<Layer> dealLayer(const Activation& activation, std::size_t values) {
   Layer layer;
-  Words clientShare = protocol::expand(seed(), 0, values);
-  const Words random = protocol::expand(seed(), 0, values);
+  Words clientShare = randomWords(values);
+  const Words random = randomWords(values);
   const auto range = static_cast<std::uint64_t>(std::ldexp(2 * kBound, kFractionBits)) - 1;
   for (std::size_t i = 0; i < values; ++i) {
     layer.z.push_back(static_cast<std::int64_t>(random[i] % range) -
@@ -57,10 +88,14 @@ Layer dealLayer(const Activation& activation, std::size_t values) {
     layer.engineShare.push_back(static_cast<std::uint64_t>(layer.z[i]) - clientShare[i]);
   }
   const random::Seed clientSeed = seed(), engineSeed = seed();
-  const Words corrections = activation.deal(values, clientSeed, engineSeed);
-  Words toEngine;
-  layer.client = activation.client(clientShare, clientSeed, corrections, toEngine);
-  layer.engine = activation.engine(values, engineSeed, toEngine);
+  const offline::DealtActivation dealing = dealingOf(activation, values);
+  Pipe toClient, toEngine;
+  PILLARBOX_TRY(dealing.deal(clientSeed, engineSeed, toClient.sink()));
+  PILLARBOX_ASSIGN(auto client, dealing.assembleClient(std::move(clientShare), clientSeed,
+                                                       toClient.source(), toEngine.sink()));
+  PILLARBOX_ASSIGN(auto engine, dealing.assembleEngine(engineSeed, toEngine.source()));
+  layer.client = activation.client(std::move(client));
+  layer.engine = activation.engine(std::move(engine));
   layer.clientResult.resize(values);
   layer.engineResult.resize(values);
   return layer;
@@ -129,7 +164,8 @@ Result<json> measureProtocol(Link& link, protocol::Protocol which, const Activat
   for (int pass = 0; pass <= 3; ++pass) {
     std::vector<Layer> layers;
     for (std::size_t i = 0; i < layerCount; ++i) {
-      layers.push_back(dealLayer(activation, options.values));
+      PILLARBOX_ASSIGN(Layer layer, dealLayer(activation, options.values));
+      layers.push_back(std::move(layer));
     }
     const net::MeterReading before = channels.client->meter();
     const auto start = Clock::now();
@@ -181,7 +217,7 @@ Result<json> measureActivation(const ActivationOptions& options) {
   for (const protocol::Protocol which : protocol::allProtocols()) {
     activations.push_back(Activation::make(which, paperPolynomial(), kFractionBits, kBound));
     const protocol::Cost cost = activations.back()->cost(options.values);
-    const auto offline = activations.back()->offlineCost(options.values);
+    const auto offline = dealingOf(*activations.back(), options.values).cost();
     result["protocols"].push_back(
         {{"protocol", protocol::toString(which)},
          {"messages", cost.messages},

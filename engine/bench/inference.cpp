@@ -58,8 +58,9 @@ Result<json> measureInference(const models::LoadedModel& loaded, const Inference
   const auto shared = std::make_shared<const inference::EngineModel>(loaded.model, loaded.weights);
   const inference::EngineModel& model = *shared;
   const models::PublicModel& description = model.description();
-  const Dealing dealing(model, options.mode);
-  const inference::OnlineCost cost = inference::onlineCost(description);
+  PILLARBOX_ASSIGN(const auto activations, model.activations(options.protocol));
+  const Dealing dealing(model, options.mode, activations.get());
+  const inference::OnlineCost cost = inference::onlineCost(description, activations.get());
   std::optional<OnDevice> device;
   if (options.device) device.emplace(options.device, shared);
   const double linear = device ? 0 : linearSeconds(model);
@@ -98,7 +99,7 @@ Result<json> measureInference(const models::LoadedModel& loaded, const Inference
     for (std::size_t i = 0; i < batch; ++i) {
       threads.emplace_back([&, i] {
         runs[i] = runBoth(channels[i], model, std::move(sets[i]), image, &memories[i],
-                          device ? &*device : nullptr);
+                          device ? &*device : nullptr, activations.get());
       });
     }
     for (std::thread& thread : threads) thread.join();
@@ -145,6 +146,7 @@ Result<json> measureInference(const models::LoadedModel& loaded, const Inference
   const double floor = wire + linear * options.batch;
   const double median = spreadOf(seconds).median;
   json result = {{"network", description.name},
+                 {"protocol", offline::nameOf(options.protocol)},
                  {"link", linkText(options.link)},
                  {"rtt_ms", options.link.rttMs},
                  {"mbit", options.link.mbit},
@@ -193,21 +195,21 @@ std::string inferenceTable(const json& results) {
     if (link.empty() || row["link"] != results[0]["link"] || &row == &results[0]) {
       if (rowLink != link) text += (link.empty() ? "" : "\n") + rowLink + "\n";
       link = rowLink;
-      text += format("%-12s %6s %9s %9s %10s %10s %10s %8s %10s %8s %10s %10s\n", "network",
-                     "rounds", "MB up", "MB down", "online", "least", "wire", "x wire", "floor",
-                     "x floor", "offline", "MB");
+      text += format("%-12s %-15s %6s %9s %9s %10s %10s %10s %8s %10s %8s %10s %10s\n", "network",
+                     "protocol", "rounds", "MB up", "MB down", "online", "least", "wire", "x wire",
+                     "floor", "x floor", "offline", "MB");
     }
     const double wire = row["floor"]["wire"].get<double>();
-    text += format("%-12s %6u %9.3f %9.3f %10s %10s %10s %8s %10s %8.2f %10s %10.1f\n",
-                   row["network"].get<std::string>().c_str(), row["rounds"].get<unsigned>(),
-                   1e-6 * row["bytes_to_engine"].get<double>(),
-                   1e-6 * row["bytes_to_client"].get<double>(),
-                   secondsText(row["seconds"]["median"]).c_str(),
-                   secondsText(row["seconds"]["least"]).c_str(), secondsText(wire).c_str(),
-                   wire > 0 ? format("%.2f", row["ratio_to_wire"].get<double>()).c_str() : "-",
-                   secondsText(row["floor"]["total"]).c_str(), row["ratio"].get<double>(),
-                   secondsText(row["offline"]["seconds"]["median"]).c_str(),
-                   1e-6 * row["offline"]["bytes"].get<double>());
+    text += format(
+        "%-12s %-15s %6u %9.3f %9.3f %10s %10s %10s %8s %10s %8.2f %10s %10.1f\n",
+        row["network"].get<std::string>().c_str(), row["protocol"].get<std::string>().c_str(),
+        row["rounds"].get<unsigned>(), 1e-6 * row["bytes_to_engine"].get<double>(),
+        1e-6 * row["bytes_to_client"].get<double>(), secondsText(row["seconds"]["median"]).c_str(),
+        secondsText(row["seconds"]["least"]).c_str(), secondsText(wire).c_str(),
+        wire > 0 ? format("%.2f", row["ratio_to_wire"].get<double>()).c_str() : "-",
+        secondsText(row["floor"]["total"]).c_str(), row["ratio"].get<double>(),
+        secondsText(row["offline"]["seconds"]["median"]).c_str(),
+        1e-6 * row["offline"]["bytes"].get<double>());
   }
   for (const json& row : results) {
     if (row.contains("device")) {
@@ -220,8 +222,10 @@ std::string inferenceTable(const json& results) {
           secondsText(own["copying"]["median"]).c_str());
     }
     if (row.contains("largest_error")) {
-      text += format("%s: logits within %.2g of the plaintext network's\n",
-                     row["network"].get<std::string>().c_str(), row["largest_error"].get<double>());
+      text +=
+          format("%s, %s: logits within %.2g of the plaintext network's\n",
+                 row["network"].get<std::string>().c_str(),
+                 row["protocol"].get<std::string>().c_str(), row["largest_error"].get<double>());
     }
     if (row.contains("warning")) {
       text += row["network"].get<std::string>() + ": " + row["warning"].get<std::string>() + "\n";
@@ -240,8 +244,10 @@ std::string inferencePlot(const json& results) {
                 {"floor: wire", ChartColour::Grey}};
   for (const json& row : results) {
     chart.note = row["link"].get<std::string>();
+    const bool usual = row["protocol"] == offline::nameOf(offline::Protocol::HoneyBadger);
     chart.groups.push_back(
-        {row["network"].get<std::string>(),
+        {row["network"].get<std::string>() +
+             (usual ? "" : ", " + row["protocol"].get<std::string>()),
          {row["seconds"]["median"].get<double>(), row["floor"]["total"].get<double>(),
           row["floor"]["wire"].get<double>()}});
   }

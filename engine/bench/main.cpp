@@ -33,6 +33,7 @@ constexpr const char* kFooter =
     "  pillarbox-bench kernels --network resnet18\n"
     "  pillarbox-bench activation --plot activation.svg\n"
     "  pillarbox-bench inference --network resnet18 --link wan --plot resnet18.svg\n"
+    "  pillarbox-bench inference --network minionn --protocol espn --protocol horner\n"
     "  pillarbox-bench inference --model models/zoo/cifar10-pillar.onnx --link 20ms,50Mbit\n"
     "  pillarbox-bench offline --model models/zoo/cifar10-pillar.onnx --check\n"
     "  pillarbox-bench throughput --model models/zoo/cifar10-pillar.onnx\n"
@@ -198,6 +199,11 @@ struct InferenceCommand {
         ->capture_default_str();
     command->add_flag("--first-party", firstParty,
                       "Correlations dealt by the engine itself, as in the paper");
+    command
+        ->add_option("--protocol", protocols,
+                     "How activations are evaluated (default: honeybadger); may be given several "
+                     "times")
+        ->check(CLI::IsMember(offline::protocolNames()));
     command->add_flag("--check", options.check, "Compare the logits with the plaintext network's");
     device.addTo(command);
     output.addTo(command);
@@ -206,9 +212,13 @@ struct InferenceCommand {
     options.link = orThrow(bench::parseLink(link));
     if (firstParty) options.mode = offline::Mode::FirstParty;
     options.device = device.open(inference::checkDevice);
+    if (protocols.empty()) protocols.emplace_back(offline::nameOf(options.protocol));
     json results = json::array();
     models.each([&](const models::LoadedModel& loaded) {
-      results.push_back(orThrow(bench::measureInference(loaded, options)));
+      for (const std::string& name : protocols) {
+        options.protocol = offline::protocolNamed(name).value();
+        results.push_back(orThrow(bench::measureInference(loaded, options)));
+      }
     });
     output.write(results, bench::inferenceTable, bench::inferencePlot);
   }
@@ -218,6 +228,7 @@ struct InferenceCommand {
   DeviceChoice device;
   bench::InferenceOptions options;
   std::string link = "wan";
+  std::vector<std::string> protocols;
   bool firstParty = false;
   Output output;
 };
@@ -232,6 +243,10 @@ struct OfflineCommand {
     command->add_option("--repeat", options.repeat, "Sets, one after the other")
         ->check(CLI::Range(1, 1000))
         ->capture_default_str();
+    command
+        ->add_option("--protocol", protocol,
+                     "How activations will be evaluated (default: honeybadger)")
+        ->check(CLI::IsMember(offline::protocolNames()));
     command->add_option("--threads", options.threads, "Of each party")
         ->check(CLI::Range(1, 256))
         ->capture_default_str();
@@ -243,6 +258,7 @@ struct OfflineCommand {
   void run() {
     options.link = orThrow(bench::parseLink(link));
     options.device = device.open(offline::two_party::checkDevice);
+    options.protocol = offline::protocolNamed(protocol).value_or(options.protocol);
     json results = json::array();
     models.each([&](const models::LoadedModel& loaded) {
       results.push_back(orThrow(bench::measureOffline(loaded, options)));
@@ -254,7 +270,7 @@ struct OfflineCommand {
   Models models;
   DeviceChoice device;
   bench::OfflineOptions options;
-  std::string link = "none";
+  std::string link = "none", protocol;
   Output output;
 };
 

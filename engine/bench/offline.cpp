@@ -83,10 +83,12 @@ Result<json> measureOffline(const models::LoadedModel& loaded, const OfflineOpti
   const std::uint64_t memoryBefore = memoryOf("VmRSS:");
 
   const auto ledger = std::make_shared<device::Ledger>();
+  PILLARBOX_ASSIGN(const auto activations, model->activations(options.protocol));
   const auto prepareStart = Clock::now();
   PILLARBOX_ASSIGN(const auto plan,
                    two_party::SetPlan::create(
-                       std::shared_ptr<const models::PublicModel>(model, &model->description())));
+                       std::shared_ptr<const models::PublicModel>(model, &model->description()),
+                       activations->correlations()));
   PILLARBOX_ASSIGN(const auto client, two_party::makeClientParty(plan, options.threads));
   PILLARBOX_ASSIGN(const auto engine,
                    two_party::makeEngineParty(
@@ -145,7 +147,8 @@ Result<json> measureOffline(const models::LoadedModel& loaded, const OfflineOpti
     if (!options.check || repeat + 1 < options.repeat) continue;
     const auto image = randomImage(description.input, index);
     ChannelPair online = memoryPair();
-    PILLARBOX_ASSIGN(const InferenceRun run, runBoth(online, *model, std::move(sets), image));
+    PILLARBOX_ASSIGN(const InferenceRun run,
+                     runBoth(online, *model, std::move(sets), image, nullptr, activations.get()));
     const auto expected = models::FixedPointOracle(description, loaded.weights).evaluate(image);
     for (std::size_t i = 0; i < expected.logits.size(); ++i) {
       const double exact = std::ldexp(static_cast<double>(expected.logits[i]),
@@ -160,6 +163,7 @@ Result<json> measureOffline(const models::LoadedModel& loaded, const OfflineOpti
   const double computation = work.least / std::min(cores, 2 * options.threads);
   const double floor = std::max(wire, computation);
   json result = {{"network", description.name},
+                 {"protocol", offline::nameOf(options.protocol)},
                  {"link", linkText(options.link)},
                  {"rtt_ms", options.link.rttMs},
                  {"mbit", options.link.mbit},
@@ -205,10 +209,10 @@ std::string offlineTable(const json& results) {
     const auto megabytes = [&](const char* part, const char* direction) {
       return 1e-6 * row[part][direction].get<double>();
     };
-    text +=
-        format("%s, %s, %u threads a party, %u cores\n", row["network"].get<std::string>().c_str(),
-               row["link"].get<std::string>().c_str(), row["threads"].get<unsigned>(),
-               row["cores"].get<unsigned>());
+    text += format(
+        "%s, %s, %s, %u threads a party, %u cores\n", row["network"].get<std::string>().c_str(),
+        row["protocol"].get<std::string>().c_str(), row["link"].get<std::string>().c_str(),
+        row["threads"].get<unsigned>(), row["cores"].get<unsigned>());
     text += format("  a set takes        %10s  (least %s, greatest %s, of %d)\n",
                    secondsText(row["seconds"]["median"]).c_str(),
                    secondsText(row["seconds"]["least"]).c_str(),

@@ -27,7 +27,10 @@ random::Seed seed() {
 
 }  // namespace
 
-Dealing::Dealing(const inference::EngineModel& model, offline::Mode mode) : m_model(model) {
+Dealing::Dealing(const inference::EngineModel& model, offline::Mode mode,
+                 const inference::Activations* activations)
+    : m_model(model),
+      m_plan(activations != nullptr ? activations->correlations() : offline::CorrelationPlan()) {
   if (mode == offline::Mode::FirstParty) {
     m_mask = offline::WideWeights::plain(model.description(), model.weights());
     return;
@@ -47,16 +50,17 @@ Result<CorrelationSets> Dealing::deal(ChannelPair& dealer, ChannelPair& direct) 
   const random::Seed clientSeed = seed(), engineSeed = seed();
   Status dealt;
   std::thread dealing([&] {
-    dealt = offline::dealSet(model, m_mask, clientSeed, engineSeed, sinkOf(*dealer.engine));
+    dealt = offline::dealSet(model, m_mask, clientSeed, engineSeed, sinkOf(*dealer.engine), m_plan);
     if (!dealt.ok()) dealer.engine->cancel();
   });
   Result<offline::EngineSet> engine = Error{};
   std::thread assembling([&] {
-    engine = offline::assembleEngineSet(model, 0, engineSeed, sourceOf(*direct.engine));
+    engine = offline::assembleEngineSet(model, 0, engineSeed, sourceOf(*direct.engine), m_plan);
     if (!engine.ok()) direct.engine->cancel();
   });
-  Result<offline::ClientSet> client = offline::assembleClientSet(
-      model, m_masked.get(), 0, clientSeed, sourceOf(*dealer.client), sinkOf(*direct.client));
+  Result<offline::ClientSet> client =
+      offline::assembleClientSet(model, m_masked.get(), 0, clientSeed, sourceOf(*dealer.client),
+                                 sinkOf(*direct.client), m_plan);
   if (!client.ok()) {
     dealer.client->cancel();
     direct.client->cancel();
@@ -77,8 +81,10 @@ ChannelPair memoryPair() {
 
 Status runEngineSide(net::Channel& channel, const inference::EngineModel& model,
                      offline::EngineSet set, inference::EngineMemory* memory, OnDevice* device,
-                     inference::DeviceTimes* times) {
-  if (device == nullptr) return inference::runEngine(channel, model, std::move(set), memory);
+                     const inference::Activations* activations, inference::DeviceTimes* times) {
+  if (device == nullptr) {
+    return inference::runEngine(channel, model, std::move(set), memory, activations);
+  }
   PILLARBOX_ASSIGN(inference::DeviceSeat seat, device->engine.seat(device->model));
   PILLARBOX_TRY(seat.take(set));
   PILLARBOX_TRY(seat.run(channel));
@@ -88,20 +94,21 @@ Status runEngineSide(net::Channel& channel, const inference::EngineModel& model,
 
 Result<InferenceRun> runBoth(ChannelPair& channels, const inference::EngineModel& model,
                              CorrelationSets sets, std::span<const float> image,
-                             inference::EngineMemory* memory, OnDevice* device) {
+                             inference::EngineMemory* memory, OnDevice* device,
+                             const inference::Activations* activations) {
   Status engine;
   double engineSeconds = 0;
   inference::DeviceTimes deviceTimes;
   std::thread thread([&] {
     const double start = threadSeconds();
     engine = runEngineSide(*channels.engine, model, std::move(sets.engine), memory, device,
-                           &deviceTimes);
+                           activations, &deviceTimes);
     engineSeconds = threadSeconds() - start;
     if (!engine.ok()) channels.engine->cancel();
   });
   const double start = threadSeconds();
-  Result<inference::ClientOutcome> client =
-      inference::runClient(*channels.client, model.description(), std::move(sets.client), image);
+  Result<inference::ClientOutcome> client = inference::runClient(
+      *channels.client, model.description(), std::move(sets.client), image, {}, activations);
   const double clientSeconds = threadSeconds() - start;
   if (!client.ok()) channels.client->cancel();
   thread.join();

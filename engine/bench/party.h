@@ -26,7 +26,9 @@ struct CorrelationSets {
 class Dealing {
  public:
   /// Masks the weights, which happens once a model. @param mode  Dealer or FirstParty
-  Dealing(const inference::EngineModel& model, offline::Mode mode);
+  /// @param activations  of the model, as below; null: HoneyBadger
+  Dealing(const inference::EngineModel& model, offline::Mode mode,
+          const inference::Activations* activations = nullptr);
 
   /// One set. @param dealer  its engine end is the dealer's, its client end the client's
   /// @param direct           from client to engine
@@ -37,6 +39,7 @@ class Dealing {
 
  private:
   const inference::EngineModel& m_model;
+  const offline::CorrelationPlan m_plan;
   offline::WideWeights m_mask;
   std::unique_ptr<const offline::WideWeights> m_masked;
 };
@@ -70,7 +73,8 @@ struct InferenceRun {
 /// Errors: what either party met, the first of the two.
 Result<InferenceRun> runBoth(ChannelPair& channels, const inference::EngineModel& model,
                              CorrelationSets sets, std::span<const float> image,
-                             inference::EngineMemory* memory = nullptr, OnDevice* device = nullptr);
+                             inference::EngineMemory* memory = nullptr, OnDevice* device = nullptr,
+                             const inference::Activations* activations = nullptr);
 
 /// Seconds that the engine's linear maps of one inference take on one core, the least of `repeats`,
 /// in processor time of the thread.

@@ -603,6 +603,11 @@ DeviceSeat::~DeviceSeat() {
 }
 
 Status DeviceSeat::take(offline::EngineSet& set) {
+  if (set.protocol != offline::Protocol::HoneyBadger) {
+    return Error{ErrorCode::Unsupported,
+                 std::string("activations by ") + offline::toString(set.protocol) +
+                     " are not evaluated on a device; run this inference on the processor"};
+  }
   if (!fits(m_state->model().description(), set)) {
     return Error{ErrorCode::Internal, "the correlation set was made for another model"};
   }

@@ -60,10 +60,11 @@ class DeviceSeat {
   ~DeviceSeat();
 
   /// Takes the set over and brings its beginning to the device. Nothing is received or sent.
-  /// Errors: Internal for a set of another model; Exhausted where the device fails. The set is then
-  /// as it was, and the processor can serve it.
+  /// Errors: Internal for a set of another model; Exhausted where the device fails; Unsupported for
+  /// a set of another protocol than HoneyBadger. The set is then as it was, and after the last two
+  /// the processor can serve it.
   Status take(offline::EngineSet& set);
-  /// As runEngine(), with the set that was taken. Once for each.
+  /// As runEngine(), by HoneyBadger, with the set that was taken. Once for each.
   /// Errors: those of the channel; Internal where the device failed, and deviceFailed() says so.
   Status run(net::Channel& channel);
   bool deviceFailed() const { return m_deviceFailed; }

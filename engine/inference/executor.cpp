@@ -56,6 +56,11 @@ Status chunked(std::size_t count, const Step& step) {
   return inPieces(count, kChunkWords, step);
 }
 
+protocol::Wire wireOf(net::Channel& channel) {
+  return {[&channel](std::span<const std::uint64_t> words) { return channel.sendWords(words); },
+          [&channel](std::span<std::uint64_t> words) { return channel.receiveWords(words); }};
+}
+
 /// Pointers to the shares of every power, from one element on.
 class Powers {
  public:
@@ -95,25 +100,63 @@ std::vector<double> softmax(const std::vector<double>& logits) {
   return result;
 }
 
-Status checkSet(const PublicModel& model, const offline::ClientSet& set) {
+offline::Protocol protocolOf(const Activations* activations) {
+  return activations == nullptr ? offline::Protocol::HoneyBadger : activations->protocol();
+}
+
+/// Null: the powers of HoneyBadger.
+const offline::ProductPlan* productsOf(const Activations* activations, std::size_t stage) {
+  return activations == nullptr ? nullptr : activations->correlations().of(stage);
+}
+
+Error wrongSet(const char* what) {
+  return {ErrorCode::Internal, std::string("the correlation set was made for another ") + what};
+}
+
+bool allHave(const std::vector<Words>& tensors, std::size_t count, std::size_t values) {
+  return tensors.size() == count &&
+         std::all_of(tensors.begin(), tensors.end(),
+                     [values](const Words& tensor) { return tensor.size() == values; });
+}
+
+Status checkSet(const PublicModel& model, const offline::ClientSet& set,
+                const Activations* activations) {
+  if (set.protocol != protocolOf(activations)) return wrongSet("activation protocol");
   bool fits = set.inputMask.size() == model.input.size() &&
               set.stages.size() + 1 == model.stages.size() &&
               set.logitShare.size() == model.stages.back().output.size();
   for (std::size_t s = 0; fits && s < set.stages.size(); ++s) {
     const Stage& stage = model.stages[s];
-    fits = set.stages[s].mask.size() == stage.output.size() &&
-           set.stages[s].powers.size() == stage.activation->degree();
+    const std::size_t n = stage.output.size();
+    if (const auto* products = productsOf(activations, s)) {
+      const offline::ClientStage& own = set.stages[s];
+      fits = own.mask.size() == n && own.share.size() == n &&
+             allHave(own.products.factors, products->clientUniform(), n) &&
+             allHave(own.products.sums, products->sums.size(), n);
+      continue;
+    }
+    fits =
+        set.stages[s].mask.size() == n && set.stages[s].powers.size() == stage.activation->degree();
     for (const auto& power : set.stages[s].powers)
       fits = fits && power.size() == stage.output.size();
   }
-  if (fits) return {};
-  return Error{ErrorCode::Internal, "the correlation set was made for another model"};
+  return fits ? Status() : Status(wrongSet("model"));
 }
 
-Status checkSet(const PublicModel& model, const offline::EngineSet& set) {
+Status checkSet(const PublicModel& model, const offline::EngineSet& set,
+                const Activations* activations) {
+  if (set.protocol != protocolOf(activations)) return wrongSet("activation protocol");
   bool fits = set.stages.size() == model.stages.size();
   for (std::size_t s = 0; fits && s < set.stages.size(); ++s) {
     const Stage& stage = model.stages[s];
+    if (const auto* products = stage.activation ? productsOf(activations, s) : nullptr) {
+      const std::size_t n = stage.output.size();
+      const offline::EngineStage& own = set.stages[s];
+      fits = own.outputMask.size() == n &&
+             allHave(own.products.factors, products->engineFactors, n) &&
+             allHave(own.products.sums, products->sums.size(), n);
+      continue;
+    }
     const std::size_t degree = stage.activation ? stage.activation->degree() : 0;
     const std::size_t openings = stage.activation ? stage.output.size() : 0;
     fits = set.stages[s].outputMask.size() == stage.output.size() &&
@@ -121,19 +164,30 @@ Status checkSet(const PublicModel& model, const offline::EngineSet& set) {
     for (const auto& power : set.stages[s].powers)
       fits = fits && power.size() == stage.output.size();
   }
-  if (fits) return {};
-  return Error{ErrorCode::Internal, "the correlation set was made for another model"};
+  return fits ? Status() : Status(wrongSet("model"));
 }
 
 }  // namespace
 
-OnlineCost onlineCost(const PublicModel& model) {
+OnlineCost onlineCost(const PublicModel& model, const Activations* activations) {
   OnlineCost cost;
-  cost.rounds = static_cast<std::uint32_t>(model.stages.size());
   cost.bytesToEngine = wireBytes(model.input.size(), ring::kNarrowBytes);
-  for (const Stage& stage : model.stages) {
+  for (std::size_t s = 0; s < model.stages.size(); ++s) {
+    const Stage& stage = model.stages[s];
     cost.multiplyAdds += kernels::multiplyAdds(stage);
     const std::uint64_t n = stage.output.size();
+    if (stage.activation && productsOf(activations, s) != nullptr) {
+      const protocol::Cost own = activations->of(s).cost(n);
+      const auto wire = [n](std::uint64_t payload) {  // tensors of n words, framed each by itself
+        const std::uint64_t frames = (n + protocol::kFrameWords - 1) / protocol::kFrameWords;
+        return payload + payload / (8 * n) * frames * net::kFrameHeaderBytes;
+      };
+      cost.rounds += (own.messages + 1) / 2;
+      cost.bytesToClient += wire(own.bytesToClient);
+      cost.bytesToEngine += wire(own.bytesToEngine) + wireBytes(n, ring::kNarrowBytes);
+      continue;
+    }
+    ++cost.rounds;
     if (stage.activation) {
       cost.bytesToClient += wireBytes(n, ring::kNarrowBytes);  // the opening
       cost.bytesToEngine += wireBytes(n, ring::kNarrowBytes);  // y0 - r
@@ -150,14 +204,25 @@ EngineModel::EngineModel(PublicModel description, models::ModelWeights weights)
       m_packed(kernels::packWeights(m_description.stages, m_weights.weights)),
       m_polynomials(polynomialsOf(m_description)),
       m_lastUses(lastUsesOf(m_description)),
-      m_hash(models::modelHash(m_description)) {}
+      m_hash(models::modelHash(m_description)) {
+  for (const offline::Protocol protocol : offline::allProtocols()) {
+    m_activations.push_back(Activations::make(m_description, protocol));
+  }
+}
 
 EngineModel::~EngineModel() = default;
 
+Result<std::shared_ptr<const Activations>> EngineModel::activations(
+    offline::Protocol protocol) const {
+  const auto protocols = offline::allProtocols();
+  const auto place = std::find(protocols.begin(), protocols.end(), protocol) - protocols.begin();
+  return m_activations.at(static_cast<std::size_t>(place));
+}
+
 Result<ClientOutcome> runClient(net::Channel& channel, const PublicModel& model,
                                 offline::ClientSet set, std::span<const float> image,
-                                const ProgressSink& progress) {
-  PILLARBOX_TRY(checkSet(model, set));
+                                const ProgressSink& progress, const Activations* activations) {
+  PILLARBOX_TRY(checkSet(model, set, activations));
   if (image.size() != model.input.size()) {
     return Error{ErrorCode::InvalidArgument, "the image does not have the model's input size"};
   }
@@ -190,7 +255,17 @@ Result<ClientOutcome> runClient(net::Channel& channel, const PublicModel& model,
     const std::span<std::uint64_t> words(buffer.data(), n);
     auto nextRoundStart = roundStart;
     double roundSeconds = 0;
-    if (s < last) {
+    if (s < last && productsOf(activations, s) != nullptr) {
+      const Words mask = std::move(set.stages[s].mask);
+      const auto half = activations->of(s).client(std::move(set.stages[s]));
+      PILLARBOX_TRY(half->evaluate(wireOf(channel), words));
+      roundSeconds = secondsSince(roundStart);
+      nextRoundStart = Clock::now();
+      for (std::size_t i = 0; i < n; ++i) words[i] -= mask[i];
+      PILLARBOX_TRY(chunked(n, [&](std::size_t first, std::size_t count) {
+        return sendNarrow(channel, words.subspan(first, count), packet);
+      }));
+    } else if (s < last) {
       const HoneyBadger polynomial(*stage.activation, model.precisionBits);
       const offline::ClientStage& correlations = set.stages[s];
       PILLARBOX_TRY(chunked(n, [&](std::size_t first, std::size_t count) -> Status {
@@ -270,8 +345,12 @@ namespace {
 class EngineRun {
  public:
   EngineRun(net::Channel& channel, const EngineModel& model, offline::EngineSet& set,
-            EngineMemory& memory)
-      : m_channel(channel), m_model(model), m_set(set), m_memory(memory) {
+            EngineMemory& memory, const Activations* activations)
+      : m_channel(channel),
+        m_model(model),
+        m_set(set),
+        m_memory(memory),
+        m_activations(activations) {
     m_memory.masked.resize(model.description().stages.size());
   }
 
@@ -284,11 +363,17 @@ class EngineRun {
       const Status received = receiveAndAccumulate(s, previous, share);
       m_memory.giveBack(std::move(previous));
       PILLARBOX_TRY(received);
-      PILLARBOX_TRY(finishAndSend(s, share));
+      const bool last = s + 1 == description.stages.size();
+      const bool streamed = last || productsOf(m_activations, s) == nullptr;
+      PILLARBOX_TRY(finish(s, share, streamed));
       for (std::size_t a = 0; a <= s; ++a) {
         if (m_model.lastUses()[a] == s) m_memory.giveBack(std::move(m_memory.masked[a]));
       }
-      if (s + 1 == description.stages.size()) break;
+      if (last) break;
+      if (!streamed) {
+        PILLARBOX_TRY(evaluate(s, share));
+        continue;
+      }
       // The engine's own share first, and what is used up overwritten, while the client's answer is
       // on its way.
       m_model.polynomials()[s].evaluateEngine(share, Powers(m_set.stages[s].powers, 0), share);
@@ -326,8 +411,19 @@ class EngineRun {
     });
   }
 
-  /// z1 = L(ŷ) + bias + s, truncated, masked for the opening; sends it as far as it is computed.
-  Status finishAndSend(std::size_t s, std::span<std::uint64_t> share) {
+  /// The activation by a protocol that is not streamed, in place.
+  Status evaluate(std::size_t s, Words& share) {
+    Words value = m_memory.take(share.size());
+    const auto half = m_activations->of(s).engine(std::move(m_set.stages[s]));
+    const Status status = half->evaluate(wireOf(m_channel), share, value);
+    std::swap(share, value);
+    m_memory.giveBack(std::move(value));
+    return status;
+  }
+
+  /// z1 = L(ŷ) + bias + s, truncated, masked for the opening; sends it as far as it is computed, if
+  /// it is to be sent.
+  Status finish(std::size_t s, std::span<std::uint64_t> share, bool send) {
     const Stage& stage = m_model.description().stages[s];
     const offline::EngineStage& correlations = m_set.stages[s];
     const std::span<const std::int64_t> bias = m_model.weights().bias[s];
@@ -343,8 +439,9 @@ class EngineRun {
                              piece(std::span<const std::uint64_t>(correlations.outputMask)),
                              bias.subspan(done / run, count / run), stage.truncation,
                              piece(std::span<const std::uint64_t>(correlations.openingMask)));
-        if (stage.activation && !m_set.integerMasks) ring::narrow(piece(share));
+        if (send && stage.activation && !m_set.integerMasks) ring::narrow(piece(share));
         done = end;
+        if (!send) sent = done;
       }
       while (sent < done && (done == n || done - sent >= kChunkWords)) {
         const std::size_t count = std::min(kChunkWords, n - sent);
@@ -361,15 +458,16 @@ class EngineRun {
   const EngineModel& m_model;
   offline::EngineSet& m_set;
   EngineMemory& m_memory;
+  const Activations* const m_activations;
 };
 
 }  // namespace
 
 Status runEngine(net::Channel& channel, const EngineModel& model, offline::EngineSet set,
-                 EngineMemory* memory) {
-  PILLARBOX_TRY(checkSet(model.description(), set));
+                 EngineMemory* memory, const Activations* activations) {
+  PILLARBOX_TRY(checkSet(model.description(), set, activations));
   EngineMemory local;
-  return EngineRun(channel, model, set, memory != nullptr ? *memory : local).run();
+  return EngineRun(channel, model, set, memory != nullptr ? *memory : local, activations).run();
 }
 
 }  // namespace pillarbox::inference

@@ -16,6 +16,11 @@
 // output channels while it computes the others. So a stage takes a round trip, the bytes one way,
 // and what is left to compute after the last chunk. After a session's first inference neither side
 // takes memory here, but for the client's one buffer.
+//
+// That is HoneyBadger. By the other protocols (engine/protocol), stage by stage and not streamed,
+// their own messages take the place of δ, 8 bytes a word; what the client opens first travels
+// behind its y0 − r, so that a stage takes half as many round trips as the protocol has messages,
+// rounded up. x − r, y0 − r and the logits are as above.
 #pragma once
 
 #include <cstdint>
@@ -26,6 +31,7 @@
 #include <vector>
 
 #include "engine/core/result.h"
+#include "engine/inference/activations.h"
 #include "engine/kernels/packed.h"
 #include "engine/kernels/stage.h"
 #include "engine/offline/correlation_set.h"
@@ -46,7 +52,8 @@ struct OnlineCost {
   std::uint64_t bytesToClient = 0;
   std::uint64_t multiplyAdds = 0;  ///< at the engine
 };
-OnlineCost onlineCost(const models::PublicModel& model);
+/// @param activations  of the model, as in all functions here; null: HoneyBadger
+OnlineCost onlineCost(const models::PublicModel& model, const Activations* activations = nullptr);
 
 /// A model as the engine computes with it. Immutable, shared by sessions.
 class EngineModel {
@@ -58,6 +65,8 @@ class EngineModel {
   /// The weights by LinearOp::weightIndex, packed for this machine.
   std::span<const kernels::PackedWeights> packedWeights() const { return m_packed; }
   const models::Sha256& hash() const { return m_hash; }
+  /// By this protocol. Errors: those of Activations::make.
+  Result<std::shared_ptr<const Activations>> activations(offline::Protocol protocol) const;
   /// Of every stage but the last.
   std::span<const protocol::HoneyBadger> polynomials() const { return m_polynomials; }
   /// For every activation, the last stage that reads it: its tensor is released after that.
@@ -68,6 +77,7 @@ class EngineModel {
   models::ModelWeights m_weights;
   std::vector<kernels::PackedWeights> m_packed;
   std::vector<protocol::HoneyBadger> m_polynomials;
+  std::vector<Result<std::shared_ptr<const Activations>>> m_activations;  ///< as allProtocols()
   std::vector<std::size_t> m_lastUses;
   models::Sha256 m_hash;
 };
@@ -98,11 +108,13 @@ constexpr double kPlausibleLogit = 1024;
 
 /// Runs the client's side. The set is consumed whatever happens.
 /// @param image  normalised pixels, model.input.size() values, channel by channel
-/// Errors: those of the channel; InvalidArgument for a pixel that is not finite or out of range.
+/// Errors: those of the channel; InvalidArgument for a pixel that is not finite or out of range;
+/// Internal for a set of another model or protocol.
 /// Cancel from another thread with channel.cancel().
 Result<ClientOutcome> runClient(net::Channel& channel, const models::PublicModel& model,
                                 offline::ClientSet set, std::span<const float> image,
-                                const ProgressSink& progress = {});
+                                const ProgressSink& progress = {},
+                                const Activations* activations = nullptr);
 
 /// Tensors and scratch that one session reuses from inference to inference, so that after the first
 /// no large memory is taken. Holds masked values only, which the engine may see; not thread safe.
@@ -124,6 +136,6 @@ class EngineMemory {
 /// Runs the engine's side. The set is consumed whatever happens.
 /// @param memory  the session's, or null: taken for this inference
 Status runEngine(net::Channel& channel, const EngineModel& model, offline::EngineSet set,
-                 EngineMemory* memory = nullptr);
+                 EngineMemory* memory = nullptr, const Activations* activations = nullptr);
 
 }  // namespace pillarbox::inference

@@ -21,10 +21,69 @@ const char* toString(Mode mode) {
   return "unknown";
 }
 
+std::vector<Protocol> allProtocols() {
+  return {Protocol::HoneyBadger, Protocol::Espn, Protocol::SquareMultiply, Protocol::Horner};
+}
+
+const char* toString(Protocol protocol) {
+  switch (protocol) {
+    case Protocol::HoneyBadger:
+      return "HoneyBadger";
+    case Protocol::Espn:
+      return "ESPN";
+    case Protocol::SquareMultiply:
+      return "square-multiply";
+    case Protocol::Horner:
+      return "Horner";
+  }
+  return "unknown";
+}
+
+const char* nameOf(Protocol protocol) {
+  switch (protocol) {
+    case Protocol::HoneyBadger:
+      return "honeybadger";
+    case Protocol::Espn:
+      return "espn";
+    case Protocol::SquareMultiply:
+      return "square-multiply";
+    case Protocol::Horner:
+      return "horner";
+  }
+  return "unknown";
+}
+
+std::vector<std::string> protocolNames() {
+  std::vector<std::string> names;
+  for (const Protocol protocol : allProtocols()) names.emplace_back(nameOf(protocol));
+  return names;
+}
+
+std::optional<Protocol> protocolNamed(std::string_view name) {
+  for (const Protocol protocol : allProtocols()) {
+    if (name == nameOf(protocol)) return protocol;
+  }
+  return std::nullopt;
+}
+
+std::optional<Protocol> protocolNumbered(std::uint64_t number) {
+  for (const Protocol protocol : allProtocols()) {
+    if (number == static_cast<std::uint64_t>(protocol)) return protocol;
+  }
+  return std::nullopt;
+}
+
+std::uint64_t ProductShares::memoryBytes() const {
+  std::uint64_t sum = 0;
+  for (const auto& factor : factors) sum += bytes(factor);
+  for (const auto& share : sums) sum += bytes(share);
+  return sum;
+}
+
 std::uint64_t ClientSet::memoryBytes() const {
   std::uint64_t sum = bytes(inputMask) + bytes(logitShare);
   for (const ClientStage& stage : stages) {
-    sum += bytes(stage.mask);
+    sum += bytes(stage.mask) + bytes(stage.share) + stage.products.memoryBytes();
     for (const auto& power : stage.powers) sum += bytes(power);
   }
   return sum;
@@ -33,7 +92,7 @@ std::uint64_t ClientSet::memoryBytes() const {
 std::uint64_t EngineSet::memoryBytes() const {
   std::uint64_t sum = 0;
   for (const EngineStage& stage : stages) {
-    sum += bytes(stage.outputMask) + bytes(stage.openingMask);
+    sum += bytes(stage.outputMask) + bytes(stage.openingMask) + stage.products.memoryBytes();
     for (const auto& power : stage.powers) sum += bytes(power);
   }
   return sum;

@@ -19,8 +19,8 @@ using Words = SecureVector<std::uint64_t>;
 
 constexpr std::size_t kChunkWords = std::size_t{1} << 15;
 
-/// What a seed's stream is for. A stream's label is purpose, power and number, so that no two
-/// tensors ever share one.
+/// What a seed's stream is for. A stream's label is purpose, power (or factor, or sum) and number,
+/// so that no two tensors ever share one.
 enum class Purpose : std::uint64_t {
   ActivationMask = 1,  ///< client: r
   ClientLambda = 2,    ///< client: λ0
@@ -28,15 +28,19 @@ enum class Purpose : std::uint64_t {
   EngineLambda = 4,    ///< engine: λ1
   EnginePower = 5,     ///< engine: its share of λ^k
   WeightMask = 6,      ///< dealer and engine: A
+  ClientFactor = 7,    ///< client: a, the factor or its mask
+  EngineFactor = 8,    ///< engine: b
+  EngineSum = 9,       ///< engine: its share of a sum of products
 };
 
 Expander stream(const Seed& seed, Purpose purpose, std::uint64_t number, std::uint64_t power = 0) {
   return {seed, (static_cast<std::uint64_t>(purpose) << 56) | (power << 48) | number};
 }
 
-Words expandWords(const Seed& seed, Purpose purpose, std::uint64_t number, std::size_t count) {
+Words expandWords(const Seed& seed, Purpose purpose, std::uint64_t number, std::size_t count,
+                  std::uint64_t which = 0) {
   Words words(count);
-  stream(seed, purpose, number).fill(std::span<std::uint64_t>(words));
+  stream(seed, purpose, number, which).fill(std::span<std::uint64_t>(words));
   return words;
 }
 
@@ -151,60 +155,179 @@ Status WideWeights::toWords(const WordSink& sink) const {
   return {};
 }
 
-OfflineCost offlineCost(const PublicModel& model) {
+OfflineCost DealtActivation::cost() const {
+  OfflineCost cost;
+  const std::uint64_t n = values;
+  if (products == nullptr) {
+    cost.correctionWords = 2 * degree * n;
+    cost.clientWords = n;
+    cost.clientMemoryBytes = 16 * degree * n;
+    cost.engineMemoryBytes = (8 + 16 * degree) * n;
+    return cost;
+  }
+  const std::uint64_t sums = products->sums.size();
+  cost.correctionWords = sums * n;
+  cost.clientWords = products->derive ? products->clientFactors * n : 0;
+  cost.clientMemoryBytes = 8 * (1 + products->clientUniform() + sums) * n;
+  cost.engineMemoryBytes = 8 * (products->engineFactors + sums) * n;
+  return cost;
+}
+
+Status DealtActivation::deal(const Seed& clientSeed, const Seed& engineSeed,
+                             const WordSink& toClient) const {
+  if (products != nullptr) {
+    std::vector<Words> client, engine;
+    for (std::uint32_t i = 0; i < products->clientFactors; ++i) {
+      client.push_back(expandWords(clientSeed, Purpose::ClientFactor, stage, values, i));
+    }
+    for (std::uint32_t i = 0; i < products->engineFactors; ++i) {
+      engine.push_back(expandWords(engineSeed, Purpose::EngineFactor, stage, values, i));
+    }
+    for (std::size_t s = 0; s < products->sums.size(); ++s) {
+      Words sum = expandWords(engineSeed, Purpose::EngineSum, stage, values, s);
+      for (std::uint64_t& word : sum) word = 0 - word;
+      for (const ProductPlan::Term& term : products->sums[s]) {
+        const Words &a = client[term.client], &b = engine[term.engine];
+        for (std::size_t i = 0; i < values; ++i) sum[i] += a[i] * b[i];
+      }
+      PILLARBOX_TRY(sendChunked(sum, toClient));
+    }
+    return {};
+  }
+  // λ is the signed representative of λ0 + λ1 mod 2^56; its powers are taken mod 2^128.
+  Words lambda = expandWords(clientSeed, Purpose::ClientLambda, stage, values);
+  const Words engineLambda = expandWords(engineSeed, Purpose::EngineLambda, stage, values);
+  for (std::size_t i = 0; i < values; ++i) lambda[i] = ring::narrow(lambda[i] + engineLambda[i]);
+  SecureVector<U128> power(values, 1);
+  for (std::uint32_t k = 1; k <= degree; ++k) {
+    SecureVector<U128> share = expandPower(engineSeed, stage, k, values);
+    for (std::size_t i = 0; i < values; ++i) {
+      power[i] *= static_cast<U128>(static_cast<I128>(static_cast<std::int64_t>(lambda[i])));
+      share[i] = power[i] - share[i];
+    }
+    PILLARBOX_TRY(sendChunked(asWords(share), toClient));
+  }
+  return {};
+}
+
+Result<ClientStage> DealtActivation::assembleClient(Words share, const Seed& clientSeed,
+                                                    const WordSource& fromDealer,
+                                                    const WordSink& toEngine) const {
+  ClientStage correlations;
+  if (products != nullptr) {
+    for (std::size_t s = 0; s < products->sums.size(); ++s) {
+      Words& sum = correlations.products.sums.emplace_back(values);
+      PILLARBOX_TRY(receiveChunked(sum, fromDealer));
+    }
+    for (std::uint32_t i = 0; i < products->clientFactors; ++i) {
+      Words factor = expandWords(clientSeed, Purpose::ClientFactor, stage, values, i);
+      if (!products->derive) {
+        correlations.products.factors.push_back(std::move(factor));
+        continue;
+      }
+      Words masked(values);
+      products->derive(i, share, masked);
+      for (std::size_t v = 0; v < values; ++v) masked[v] -= factor[v];
+      PILLARBOX_TRY(sendChunked(masked, toEngine));
+    }
+    correlations.share = std::move(share);
+    return correlations;
+  }
+  for (std::uint32_t k = 1; k <= degree; ++k) {
+    PILLARBOX_TRY(receiveChunked(asWords(correlations.powers.emplace_back(values)), fromDealer));
+  }
+  const Words lambda = expandWords(clientSeed, Purpose::ClientLambda, stage, values);
+  for (std::size_t i = 0; i < values; ++i) share[i] -= lambda[i];
+  PILLARBOX_TRY(sendChunked(share, toEngine));
+  return correlations;
+}
+
+Result<EngineStage> DealtActivation::assembleEngine(const Seed& engineSeed,
+                                                    const WordSource& fromClient) const {
+  EngineStage correlations;
+  if (products != nullptr) {
+    ProductShares& own = correlations.products;
+    for (std::uint32_t i = 0; i < products->engineFactors; ++i) {
+      own.factors.push_back(expandWords(engineSeed, Purpose::EngineFactor, stage, values, i));
+    }
+    for (std::size_t s = 0; s < products->sums.size(); ++s) {
+      own.sums.push_back(expandWords(engineSeed, Purpose::EngineSum, stage, values, s));
+    }
+    if (!products->derive) return correlations;
+    Words masked(values);
+    for (std::uint32_t factor = 0; factor < products->clientFactors; ++factor) {
+      PILLARBOX_TRY(receiveChunked(masked, fromClient));
+      for (std::size_t s = 0; s < products->sums.size(); ++s) {
+        for (const ProductPlan::Term& term : products->sums[s]) {
+          if (term.client != factor) continue;
+          const Words& b = own.factors[term.engine];
+          for (std::size_t v = 0; v < values; ++v) own.sums[s][v] += masked[v] * b[v];
+        }
+      }
+    }
+    return correlations;
+  }
+  correlations.openingMask.resize(values);
+  PILLARBOX_TRY(receiveChunked(correlations.openingMask, fromClient));
+  const Words lambda = expandWords(engineSeed, Purpose::EngineLambda, stage, values);
+  for (std::size_t i = 0; i < values; ++i) correlations.openingMask[i] -= lambda[i];
+  for (std::uint32_t k = 1; k <= degree; ++k) {
+    correlations.powers.push_back(expandPower(engineSeed, stage, k, values));
+  }
+  return correlations;
+}
+
+namespace {
+
+DealtActivation activationOf(const PublicModel& model, const CorrelationPlan& plan, std::size_t s) {
+  const Stage& stage = model.stages[s];
+  return {stage.activation->degree(), plan.of(s), s, stage.output.size()};
+}
+
+}  // namespace
+
+OfflineCost offlineCost(const PublicModel& model, const CorrelationPlan& plan) {
   OfflineCost cost;
   cost.clientMemoryBytes = 8 * model.input.size();
-  for (const Stage& stage : model.stages) {
-    const std::uint64_t n = stage.output.size();
+  for (std::size_t s = 0; s < model.stages.size(); ++s) {
+    const std::uint64_t n = model.stages[s].output.size();
     cost.correctionWords += n;
     cost.clientMemoryBytes += 8 * n;
     cost.engineMemoryBytes += 8 * n;
-    if (!stage.activation) continue;
-    const std::uint64_t degree = stage.activation->degree();
-    cost.correctionWords += 2 * degree * n;
-    cost.maskedOpeningWords += n;
-    cost.clientMemoryBytes += 16 * degree * n;
-    cost.engineMemoryBytes += (8 + 16 * degree) * n;
+    if (!model.stages[s].activation) continue;
+    const OfflineCost activation = activationOf(model, plan, s).cost();
+    cost.correctionWords += activation.correctionWords;
+    cost.clientWords += activation.clientWords;
+    cost.clientMemoryBytes += activation.clientMemoryBytes;
+    cost.engineMemoryBytes += activation.engineMemoryBytes;
   }
   return cost;
 }
 
 Status dealSet(const PublicModel& model, const WideWeights& weightMask, const Seed& clientSeed,
-               const Seed& engineSeed, const WordSink& toClient) {
+               const Seed& engineSeed, const WordSink& toClient, const CorrelationPlan& plan) {
   const std::vector<Words> masks = activationMasks(model, clientSeed);
   for (std::size_t s = 0; s < model.stages.size(); ++s) {
     const Stage& stage = model.stages[s];
     const std::size_t n = stage.output.size();
-
     Words correction = applyToMasks(stage, masks, weightMask, kernels::Paths::All);
     const Words outputMask = expandWords(engineSeed, Purpose::OutputMask, s, n);
     for (std::size_t i = 0; i < n; ++i) correction[i] -= outputMask[i];
     PILLARBOX_TRY(sendChunked(correction, toClient));
     if (!stage.activation) continue;
-
-    // λ is the signed representative of λ0 + λ1 mod 2^56; its powers are taken mod 2^128.
-    Words lambda = expandWords(clientSeed, Purpose::ClientLambda, s, n);
-    const Words engineLambda = expandWords(engineSeed, Purpose::EngineLambda, s, n);
-    for (std::size_t i = 0; i < n; ++i) lambda[i] = ring::narrow(lambda[i] + engineLambda[i]);
-    SecureVector<U128> power(n, 1);
-    for (std::uint32_t k = 1; k <= stage.activation->degree(); ++k) {
-      SecureVector<U128> share = expandPower(engineSeed, s, k, n);
-      for (std::size_t i = 0; i < n; ++i) {
-        power[i] *= static_cast<U128>(static_cast<I128>(static_cast<std::int64_t>(lambda[i])));
-        share[i] = power[i] - share[i];
-      }
-      PILLARBOX_TRY(sendChunked(asWords(share), toClient));
-    }
+    PILLARBOX_TRY(activationOf(model, plan, s).deal(clientSeed, engineSeed, toClient));
   }
   return {};
 }
 
 Result<ClientSet> assembleClientSet(const PublicModel& model, const WideWeights* maskedWeights,
                                     std::uint64_t index, const Seed& clientSeed,
-                                    const WordSource& fromDealer, const WordSink& toEngine) {
+                                    const WordSource& fromDealer, const WordSink& toEngine,
+                                    const CorrelationPlan& plan) {
   std::vector<Words> masks = activationMasks(model, clientSeed);
   ClientSet set;
   set.index = index;
+  set.protocol = plan.protocol;
   for (std::size_t s = 0; s < model.stages.size(); ++s) {
     const Stage& stage = model.stages[s];
     const std::size_t n = stage.output.size();
@@ -221,14 +344,9 @@ Result<ClientSet> assembleClientSet(const PublicModel& model, const WideWeights*
       set.logitShare = std::move(share);
       continue;
     }
-
-    ClientStage correlations;
-    for (std::uint32_t k = 1; k <= stage.activation->degree(); ++k) {
-      PILLARBOX_TRY(receiveChunked(asWords(correlations.powers.emplace_back(n)), fromDealer));
-    }
-    const Words lambda = expandWords(clientSeed, Purpose::ClientLambda, s, n);
-    for (std::size_t i = 0; i < n; ++i) share[i] -= lambda[i];
-    PILLARBOX_TRY(sendChunked(share, toEngine));
+    PILLARBOX_ASSIGN(ClientStage correlations,
+                     activationOf(model, plan, s)
+                         .assembleClient(std::move(share), clientSeed, fromDealer, toEngine));
     set.stages.push_back(std::move(correlations));
   }
   for (std::size_t s = 0; s < set.stages.size(); ++s) set.stages[s].mask = std::move(masks[s + 1]);
@@ -237,23 +355,19 @@ Result<ClientSet> assembleClientSet(const PublicModel& model, const WideWeights*
 }
 
 Result<EngineSet> assembleEngineSet(const PublicModel& model, std::uint64_t index,
-                                    const Seed& engineSeed, const WordSource& fromClient) {
+                                    const Seed& engineSeed, const WordSource& fromClient,
+                                    const CorrelationPlan& plan) {
   EngineSet set;
   set.index = index;
+  set.protocol = plan.protocol;
   for (std::size_t s = 0; s < model.stages.size(); ++s) {
     const Stage& stage = model.stages[s];
-    const std::size_t n = stage.output.size();
     EngineStage correlations;
-    correlations.outputMask = expandWords(engineSeed, Purpose::OutputMask, s, n);
     if (stage.activation) {
-      correlations.openingMask.resize(n);
-      PILLARBOX_TRY(receiveChunked(correlations.openingMask, fromClient));
-      const Words lambda = expandWords(engineSeed, Purpose::EngineLambda, s, n);
-      for (std::size_t i = 0; i < n; ++i) correlations.openingMask[i] -= lambda[i];
-      for (std::uint32_t k = 1; k <= stage.activation->degree(); ++k) {
-        correlations.powers.push_back(expandPower(engineSeed, s, k, n));
-      }
+      PILLARBOX_ASSIGN(correlations,
+                       activationOf(model, plan, s).assembleEngine(engineSeed, fromClient));
     }
+    correlations.outputMask = expandWords(engineSeed, Purpose::OutputMask, s, stage.output.size());
     set.stages.push_back(std::move(correlations));
   }
   return set;

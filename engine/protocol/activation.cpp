@@ -1,159 +1,115 @@
 #include "engine/protocol/activation.h"
 
 #include <algorithm>
+#include <cmath>
 #include <stdexcept>
+#include <utility>
 
+#include "engine/core/chunks.h"
 #include "engine/protocol/espn.h"
 #include "engine/protocol/horner.h"
 #include "engine/protocol/square_multiply.h"
+#include "engine/ring/narrow.h"
 
 namespace pillarbox::protocol {
 
 namespace {
 
-using random::Seed;
-
-/// HoneyBadger (honeybadger.h) with dealt masks and powers, as engine/offline/dealing.h deals them.
+/// HoneyBadger (honeybadger.h) with dealt masks and powers.
 class HoneyBadgerActivation final : public Activation {
  public:
-  HoneyBadgerActivation(const models::Polynomial& polynomial, std::uint32_t f)
-      : m_evaluation(polynomial, f) {}
+  HoneyBadgerActivation(const models::Polynomial& polynomial, std::uint32_t f, double bound)
+      : m_evaluation(polynomial, f),
+        m_failure(std::ldexp(
+            largestValue(polynomial, 0, bound),
+            static_cast<int>(polynomial.degree() * f + polynomial.fractionBits) - 128)) {}
 
   Cost cost(std::uint64_t values) const override { return HoneyBadger::cost(values); }
-  ActivationOfflineCost offlineCost(std::uint64_t values) const override {
-    return {2 * m_evaluation.degree() * values, values};
-  }
   double errorBound() const override { return 1; }
+  double failureBound() const override { return m_failure; }
 
-  Words deal(std::size_t values, const Seed& clientSeed, const Seed& engineSeed) const override {
-    Words lambda = expand(clientSeed, 0, values);
-    const Words other = expand(engineSeed, 0, values);
-    for (std::size_t i = 0; i < values; ++i) lambda[i] += other[i];
-    Words corrections;
-    SecureVector<U128> power(values, 1);
-    for (std::uint32_t k = 1; k <= m_evaluation.degree(); ++k) {
-      const SecureVector<U128> share = powerShare(engineSeed, k, values);
-      for (std::size_t i = 0; i < values; ++i) {
-        power[i] *= static_cast<U128>(static_cast<I128>(static_cast<std::int64_t>(lambda[i])));
-        const U128 correction = power[i] - share[i];
-        corrections.push_back(static_cast<std::uint64_t>(correction));
-        corrections.push_back(static_cast<std::uint64_t>(correction >> 64));
-      }
-    }
-    return corrections;
+  std::unique_ptr<ClientActivation> client(offline::ClientStage correlations) const override {
+    return std::make_unique<Client>(m_evaluation, std::move(correlations.powers));
   }
-
-  std::unique_ptr<ClientActivation> client(std::span<const std::uint64_t> share,
-                                           const Seed& clientSeed,
-                                           std::span<const std::uint64_t> corrections,
-                                           Words& toEngine) const override {
-    auto half = std::make_unique<Client>(m_evaluation);
-    toEngine = expand(clientSeed, 0, share.size());
-    for (std::size_t i = 0; i < share.size(); ++i) toEngine[i] = share[i] - toEngine[i];
-    for (std::uint32_t k = 0; k < m_evaluation.degree(); ++k) {
-      SecureVector<U128>& power = half->powers.emplace_back(share.size());
-      const auto words = corrections.subspan(2 * k * share.size(), 2 * share.size());
-      for (std::size_t i = 0; i < share.size(); ++i) {
-        power[i] = (static_cast<U128>(words[2 * i + 1]) << 64) | words[2 * i];
-      }
-    }
-    return half;
-  }
-
-  std::unique_ptr<EngineActivation> engine(
-      std::size_t values, const Seed& engineSeed,
-      std::span<const std::uint64_t> fromClient) const override {
-    auto half = std::make_unique<Engine>(m_evaluation);
-    half->openingMask.assign(fromClient.begin(), fromClient.end());
-    const Words lambda = expand(engineSeed, 0, values);
-    for (std::size_t i = 0; i < values; ++i) half->openingMask[i] -= lambda[i];
-    for (std::uint32_t k = 1; k <= m_evaluation.degree(); ++k) {
-      half->powers.push_back(powerShare(engineSeed, k, values));
-    }
-    return half;
+  std::unique_ptr<EngineActivation> engine(offline::EngineStage correlations) const override {
+    return std::make_unique<Engine>(m_evaluation, std::move(correlations));
   }
 
  private:
-  static SecureVector<U128> powerShare(const Seed& seed, std::uint32_t k, std::size_t values) {
-    SecureVector<U128> share(values);
-    random::Expander(seed, k).fill(std::span<U128>(share));
-    return share;
+  using Powers = std::vector<SecureVector<U128>>;
+  static std::vector<const U128*> pointers(const Powers& powers, std::size_t first) {
+    std::vector<const U128*> result;
+    for (const auto& power : powers) result.push_back(power.data() + first);
+    return result;
   }
 
-  struct Half {
-    explicit Half(const HoneyBadger& evaluation) : polynomial(evaluation) {}
-    std::vector<const U128*> pointers(std::size_t first) const {
-      std::vector<const U128*> result;
-      for (const auto& power : powers) result.push_back(power.data() + first);
-      return result;
-    }
-    HoneyBadger polynomial;
-    std::vector<SecureVector<U128>> powers;
-  };
-  struct Client final : ClientActivation, Half {
-    using Half::Half;
+  class Client final : public ClientActivation {
+   public:
+    Client(const HoneyBadger& evaluation, Powers powers)
+        : m_polynomial(evaluation), m_powers(std::move(powers)) {}
     Status evaluate(const Wire& wire, std::span<std::uint64_t> out) override {
-      for (std::size_t first = 0; first < out.size(); first += kFrameWords) {
-        const auto piece = out.subspan(first, std::min(kFrameWords, out.size() - first));
+      return inPieces(out.size(), kFrameWords, [&](std::size_t first, std::size_t count) -> Status {
+        const auto piece = out.subspan(first, count);
         PILLARBOX_TRY(wire.receive(piece));
-        polynomial.evaluateClient(piece, pointers(first), piece);
-      }
-      return {};
+        m_polynomial.evaluateClient(piece, pointers(m_powers, first), piece);
+        return {};
+      });
     }
+
+   private:
+    const HoneyBadger& m_polynomial;
+    Powers m_powers;
   };
-  struct Engine final : EngineActivation, Half {
-    using Half::Half;
+
+  class Engine final : public EngineActivation {
+   public:
+    Engine(const HoneyBadger& evaluation, offline::EngineStage correlations)
+        : m_polynomial(evaluation), m_correlations(std::move(correlations)) {}
     Status evaluate(const Wire& wire, std::span<const std::uint64_t> share,
                     std::span<std::uint64_t> out) override {
-      for (std::size_t i = 0; i < share.size(); ++i) out[i] = share[i] + openingMask[i];
+      for (std::size_t i = 0; i < share.size(); ++i) {
+        out[i] = ring::narrow(share[i] + m_correlations.openingMask[i]);
+      }
       PILLARBOX_TRY(sendAll(wire, out));
-      polynomial.evaluateEngine(out, pointers(0), out);
+      m_polynomial.evaluateEngine(out, pointers(m_correlations.powers, 0), out);
       return {};
     }
-    Words openingMask;
+
+   private:
+    const HoneyBadger& m_polynomial;
+    offline::EngineStage m_correlations;
   };
 
   HoneyBadger m_evaluation;
+  double m_failure;
 };
 
 }  // namespace
 
-std::vector<Protocol> allProtocols() {
-  return {Protocol::HoneyBadger, Protocol::Espn, Protocol::SquareMultiply, Protocol::Horner};
-}
-
-const char* toString(Protocol protocol) {
-  switch (protocol) {
-    case Protocol::HoneyBadger:
-      return "HoneyBadger";
-    case Protocol::Espn:
-      return "ESPN";
-    case Protocol::SquareMultiply:
-      return "square-multiply";
-    case Protocol::Horner:
-      return "Horner";
-  }
-  return "unknown";
-}
-
 Status sendAll(const Wire& wire, std::span<const std::uint64_t> words) {
-  for (std::size_t first = 0; first < words.size(); first += kFrameWords) {
-    PILLARBOX_TRY(wire.send(words.subspan(first, std::min(kFrameWords, words.size() - first))));
-  }
-  return {};
+  return inPieces(words.size(), kFrameWords, [&](std::size_t first, std::size_t count) {
+    return wire.send(words.subspan(first, count));
+  });
 }
 
 Status receiveAll(const Wire& wire, std::span<std::uint64_t> words) {
-  for (std::size_t first = 0; first < words.size(); first += kFrameWords) {
-    PILLARBOX_TRY(wire.receive(words.subspan(first, std::min(kFrameWords, words.size() - first))));
-  }
-  return {};
+  return inPieces(words.size(), kFrameWords, [&](std::size_t first, std::size_t count) {
+    return wire.receive(words.subspan(first, count));
+  });
 }
 
-Words expand(const Seed& seed, std::uint64_t stream, std::size_t values) {
-  Words words(values);
-  random::Expander(seed, stream).fill(std::span<std::uint64_t>(words));
-  return words;
+double largestValue(const models::Polynomial& polynomial, std::uint32_t lowest, double bound) {
+  constexpr int kSteps = 1024;
+  double largest = 0;
+  for (int i = -kSteps; i <= kSteps; ++i) {
+    const double z = bound * i / kSteps;
+    double value = 0;
+    for (std::size_t j = polynomial.coefficients.size(); j-- > lowest;) {
+      value = value * z + static_cast<double>(polynomial.coefficients[j]);
+    }
+    largest = std::max(largest, std::abs(value));
+  }
+  return std::ldexp(largest, -static_cast<int>(polynomial.fractionBits));
 }
 
 std::unique_ptr<const Activation> Activation::make(Protocol protocol,
@@ -164,7 +120,7 @@ std::unique_ptr<const Activation> Activation::make(Protocol protocol,
   }
   switch (protocol) {
     case Protocol::HoneyBadger:
-      return std::make_unique<HoneyBadgerActivation>(polynomial, f);
+      return std::make_unique<HoneyBadgerActivation>(polynomial, f, bound);
     case Protocol::Espn:
       return std::make_unique<Espn>(polynomial, f, bound);
     case Protocol::SquareMultiply:

@@ -3,20 +3,23 @@
 //
 // Setting, the same for all: the client has known its truncated share z0 of the layer's output
 // since the offline phase, the engine computes its share z1 when the inference is there. Afterwards
-// they hold shares of p(z) at f fraction bits. Dealt correlations, as in engine/offline/dealing.h:
-// a seed for each party, corrections from the dealer to the client, and, because the dealer must
-// not know z0, words from the client to the engine that carry z0 or its powers under masks.
+// they hold shares of p(z) at f fraction bits. What they consume is a stage's part of a correlation
+// set, made by a dealer or by the two parties (engine/offline): powers of λ for HoneyBadger, shares
+// of products (engine/offline/products.h) for the others.
 //
-//                     | one-way messages | words a value to client | to engine | dealt words
-//   HoneyBadger       | 1                | 1                       | 0         | 2d
+//                     | one-way messages | words a value to client | to engine | products
+//   HoneyBadger       | 1                | 1                       | 0         | (d powers of 2)
 //   ESPN              | 1                | at most d(d-1)/2        | 0         | d-1
 //   square-multiply   | ceil(log2 d)     | about ceil(log2 d)      | the same  | about d-1
 //   Horner            | d-1              | d-1                     | d-1       | d-1
 //
-// The exact numbers are cost() and offlineCost(); zero coefficients save something. One message
-// goes from the engine to the client; where several depend on each other they alternate, which
-// halves the round trips of the classic protocols: the client's first opening travels with what it
-// sent before, since z0 is known beforehand.
+// The exact numbers are cost() and products(); zero coefficients save something. One message goes
+// from the engine to the client; where several depend on each other they alternate, which halves
+// the round trips of the classic protocols: the client's first opening travels with what it sent
+// before, since z0 is known beforehand.
+//
+// An inference streams HoneyBadger, in seven bytes a value (engine/inference/executor.h); here it
+// stands beside the others, layer by layer and in whole words.
 #pragma once
 
 #include <cstdint>
@@ -35,11 +38,9 @@
 namespace pillarbox::protocol {
 
 using Words = SecureVector<std::uint64_t>;
-
-enum class Protocol : std::uint8_t { HoneyBadger, Espn, SquareMultiply, Horner };
-/// All of them, HoneyBadger first.
-std::vector<Protocol> allProtocols();
-const char* toString(Protocol protocol);  ///< "HoneyBadger", "ESPN", "square-multiply", "Horner"
+using offline::allProtocols;
+using offline::Protocol;
+using offline::toString;
 
 /// How a party reaches the other: both work in frames of at most kFrameWords words.
 struct Wire {
@@ -50,7 +51,7 @@ constexpr std::size_t kFrameWords = std::size_t{1} << 15;
 Status sendAll(const Wire& wire, std::span<const std::uint64_t> words);
 Status receiveAll(const Wire& wire, std::span<std::uint64_t> words);
 
-/// The client's half of one dealt evaluation. Used once.
+/// The client's half of one evaluation. Used once; must not outlive its Activation.
 class ClientActivation {
  public:
   virtual ~ClientActivation() = default;
@@ -58,18 +59,13 @@ class ClientActivation {
   virtual Status evaluate(const Wire& wire, std::span<std::uint64_t> out) = 0;
 };
 
-/// The engine's half.
+/// The engine's half; likewise.
 class EngineActivation {
  public:
   virtual ~EngineActivation() = default;
-  /// @param share  z1, n words, truncated to f fraction bits @param out  n words
+  /// @param share  z1, n words, truncated to f fraction bits @param out  n words, not `share`
   virtual Status evaluate(const Wire& wire, std::span<const std::uint64_t> share,
                           std::span<std::uint64_t> out) = 0;
-};
-
-struct ActivationOfflineCost {
-  std::uint64_t correctionWords = 0;  ///< dealer -> client
-  std::uint64_t clientWords = 0;      ///< client -> engine
 };
 
 /// A polynomial and the protocol that evaluates it. Immutable.
@@ -83,30 +79,24 @@ class Activation {
                                                 std::uint32_t f, double bound);
   virtual ~Activation() = default;
 
-  /// Exact: payload bytes, without frame headers, and messages that wait for each other.
+  /// Exact: payload bytes, without frame headers, and messages that wait for each other. Words
+  /// travel in tensors of one word a value.
   virtual Cost cost(std::uint64_t values) const = 0;
-  virtual ActivationOfflineCost offlineCost(std::uint64_t values) const = 0;
   /// How far a result may lie from the exact polynomial rounded down, in ulps of f fraction bits,
   /// unless shares wrap while they are truncated.
   virtual double errorBound() const = 0;
+  /// The probability of that: about, for one value, whatever it is within the bound.
+  virtual double failureBound() const = 0;
 
-  /// The dealer's part: corrections for the client.
-  virtual Words deal(std::size_t values, const random::Seed& clientSeed,
-                     const random::Seed& engineSeed) const = 0;
-  /// The client's part of the offline phase.
-  /// @param share        z0, truncated @param corrections  from deal()
-  /// @param toEngine     becomes what the engine must receive, offlineCost().clientWords
-  virtual std::unique_ptr<ClientActivation> client(std::span<const std::uint64_t> share,
-                                                   const random::Seed& clientSeed,
-                                                   std::span<const std::uint64_t> corrections,
-                                                   Words& toEngine) const = 0;
-  /// The engine's. @param fromClient  what client() made
-  virtual std::unique_ptr<EngineActivation> engine(
-      std::size_t values, const random::Seed& engineSeed,
-      std::span<const std::uint64_t> fromClient) const = 0;
+  /// What a correlation set holds for this. Null: powers of λ (HoneyBadger).
+  virtual const offline::ProductPlan* products() const { return nullptr; }
+  /// @param correlations  made for products(), or dealt powers
+  virtual std::unique_ptr<ClientActivation> client(offline::ClientStage correlations) const = 0;
+  virtual std::unique_ptr<EngineActivation> engine(offline::EngineStage correlations) const = 0;
 };
 
-/// The next n words of a seed's stream.
-Words expand(const random::Seed& seed, std::uint64_t stream, std::size_t values);
+/// The greatest absolute value of (coefficients from `lowest` on, as a polynomial) on [-bound,
+/// bound], on a grid; for estimates.
+double largestValue(const models::Polynomial& polynomial, std::uint32_t lowest, double bound);
 
 }  // namespace pillarbox::protocol

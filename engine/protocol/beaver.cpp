@@ -8,11 +8,6 @@ namespace pillarbox::protocol {
 
 namespace {
 
-using random::Seed;
-
-/// Streams of a seed: masks from 0, the engine's shares of products from here.
-constexpr std::uint64_t kProductStreams = 1024;
-
 class ClientMultiplier final : public Multiplier {
  public:
   void truncate(std::span<std::uint64_t> share, std::uint32_t bits) const override {
@@ -82,26 +77,29 @@ Cost BeaverActivation::cost(std::uint64_t values) const {
   return {m_levels, bytes, bytes};
 }
 
-ActivationOfflineCost BeaverActivation::offlineCost(std::uint64_t values) const {
-  return {m_products.size() * values, 0};
+void BeaverActivation::finish() {
+  m_plan.clientFactors = m_plan.engineFactors = static_cast<std::uint32_t>(m_masks);
+  for (const auto& [left, right] : m_products) {
+    const auto l = static_cast<std::uint32_t>(left), r = static_cast<std::uint32_t>(right);
+    auto& sum = m_plan.sums.emplace_back();
+    sum.push_back({l, r});
+    if (l != r) sum.push_back({r, l});  // a square's is doubled
+  }
 }
 
-Words BeaverActivation::deal(std::size_t values, const Seed& clientSeed,
-                             const Seed& engineSeed) const {
-  std::vector<Words> masks;
-  for (std::size_t m = 0; m < m_masks; ++m) {
-    Words& mask = masks.emplace_back(expand(clientSeed, m, values));
-    const Words other = expand(engineSeed, m, values);
-    for (std::size_t i = 0; i < values; ++i) mask[i] += other[i];
+void Multiplier::take(offline::ProductShares shares,
+                      std::span<const std::pair<std::size_t, std::size_t>> pairs) {
+  masks = std::move(shares.factors);
+  products = std::move(shares.sums);
+  for (std::size_t p = 0; p < pairs.size(); ++p) {
+    const auto [left, right] = pairs[p];
+    const std::uint64_t times = left == right ? 2 : 1;
+    Words& product = products[p];
+    const Words &a = masks[left], &b = masks[right];
+    for (std::size_t i = 0; i < product.size(); ++i) {
+      product[i] = times * product[i] + a[i] * b[i];
+    }
   }
-  Words corrections;
-  for (std::size_t p = 0; p < m_products.size(); ++p) {
-    const Words &left = masks[m_products[p].first], &right = masks[m_products[p].second];
-    Words share = expand(engineSeed, kProductStreams + p, values);
-    for (std::size_t i = 0; i < values; ++i) share[i] = left[i] * right[i] - share[i];
-    corrections.insert(corrections.end(), share.begin(), share.end());
-  }
-  return corrections;
 }
 
 struct BeaverActivation::Client final : ClientActivation {
@@ -125,32 +123,17 @@ struct BeaverActivation::Engine final : EngineActivation {
 };
 
 std::unique_ptr<ClientActivation> BeaverActivation::client(
-    std::span<const std::uint64_t> share, const Seed& clientSeed,
-    std::span<const std::uint64_t> corrections, Words& toEngine) const {
-  const std::size_t n = share.size();
-  toEngine.clear();
+    offline::ClientStage correlations) const {
   auto half = std::make_unique<Client>(*this);
-  half->share.assign(share.begin(), share.end());
-  for (std::size_t m = 0; m < m_masks; ++m) {
-    half->multiplier.masks.push_back(expand(clientSeed, m, n));
-  }
-  for (std::size_t p = 0; p < m_products.size(); ++p) {
-    const auto dealt = corrections.subspan(p * n, n);
-    half->multiplier.products.emplace_back(dealt.begin(), dealt.end());
-  }
+  half->share = std::move(correlations.share);
+  half->multiplier.take(std::move(correlations.products), m_products);
   return half;
 }
 
-std::unique_ptr<EngineActivation> BeaverActivation::engine(std::size_t values,
-                                                           const Seed& engineSeed,
-                                                           std::span<const std::uint64_t>) const {
+std::unique_ptr<EngineActivation> BeaverActivation::engine(
+    offline::EngineStage correlations) const {
   auto half = std::make_unique<Engine>(*this);
-  for (std::size_t m = 0; m < m_masks; ++m) {
-    half->multiplier.masks.push_back(expand(engineSeed, m, values));
-  }
-  for (std::size_t p = 0; p < m_products.size(); ++p) {
-    half->multiplier.products.push_back(expand(engineSeed, kProductStreams + p, values));
-  }
+  half->multiplier.take(std::move(correlations.products), m_products);
   return half;
 }
 

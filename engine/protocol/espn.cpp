@@ -10,13 +10,8 @@ namespace pillarbox::protocol {
 
 namespace {
 
-using random::Seed;
-
 constexpr std::uint32_t kRingBits = 64;
 constexpr std::uint32_t kFailureBits = 31;  // z^k fails with less than 2^-31
-/// Streams of a seed: A by power and exponent, B by precision and exponent, shares by power.
-constexpr std::uint64_t kStreamsEach = 16;
-constexpr std::uint64_t kShareStreams = 1024;
 
 std::uint64_t binomial(std::uint32_t n, std::uint32_t k) {
   std::uint64_t value = 1;
@@ -53,6 +48,32 @@ Espn::Espn(const models::Polynomial& polynomial, std::uint32_t f, double bound)
     }
     m_groups.back().powers.push_back(k);
   }
+
+  // The client's factors u by group, power and exponent; the engine's B by group and exponent.
+  struct Factor {
+    std::uint32_t drop, k, j;
+  };
+  std::vector<Factor> factors;
+  for (const Group& group : m_groups) {
+    for (const std::uint32_t k : group.powers) {
+      auto& sum = m_plan.sums.emplace_back();
+      for (std::uint32_t j = 1; j < k; ++j) {
+        sum.push_back({static_cast<std::uint32_t>(factors.size()), m_plan.engineFactors + j - 1});
+        factors.push_back({m_f - group.precision, k, j});
+      }
+    }
+    m_plan.engineFactors += group.masks();
+  }
+  m_plan.clientFactors = static_cast<std::uint32_t>(factors.size());
+  m_plan.derive = [factors = std::move(factors)](std::uint32_t number,
+                                                 std::span<const std::uint64_t> share,
+                                                 std::span<std::uint64_t> out) {
+    const auto [drop, k, j] = factors.at(number);
+    const std::uint64_t binom = binomial(k, j);
+    for (std::size_t i = 0; i < share.size(); ++i) {
+      out[i] = binom * power(ring::truncateClient(share[i], drop), k - j);
+    }
+  };
 }
 
 std::uint32_t Espn::workingPrecision(std::uint32_t k) const {
@@ -71,15 +92,6 @@ Cost Espn::cost(std::uint64_t values) const {
   return {words > 0 ? 1U : 0U, 8 * words * values, 0};
 }
 
-ActivationOfflineCost Espn::offlineCost(std::uint64_t values) const {
-  ActivationOfflineCost cost;
-  for (const Group& group : m_groups) {
-    cost.correctionWords += group.powers.size() * values;
-    for (const std::uint32_t k : group.powers) cost.clientWords += (k - 1) * values;
-  }
-  return cost;
-}
-
 double Espn::errorBound() const {
   const double ulp = std::ldexp(1, -static_cast<int>(m_f));
   double sum = 2;  // the last truncation, and that of the exact value
@@ -95,27 +107,22 @@ double Espn::errorBound() const {
   return sum;
 }
 
-Words Espn::deal(std::size_t values, const Seed& clientSeed, const Seed& engineSeed) const {
-  Words corrections;
-  for (std::size_t g = 0; g < m_groups.size(); ++g) {
-    for (const std::uint32_t k : m_groups[g].powers) {
-      Words sum = expand(engineSeed, kShareStreams + k, values);
-      for (std::uint64_t& word : sum) word = 0 - word;
-      for (std::uint32_t j = 1; j < k; ++j) {
-        const Words a = expand(clientSeed, kStreamsEach * k + j, values);
-        const Words b = expand(engineSeed, kStreamsEach * g + j, values);
-        for (std::size_t i = 0; i < values; ++i) sum[i] += a[i] * b[i];
-      }
-      corrections.insert(corrections.end(), sum.begin(), sum.end());
+double Espn::failureBound() const {
+  double sum = std::ldexp(largestValue(m_polynomial, 0, m_bound),
+                          static_cast<int>(m_f + m_polynomial.fractionBits) - 64);
+  for (const Group& group : m_groups) {
+    for (const std::uint32_t k : group.powers) {
+      sum += std::ldexp(std::pow(m_bound, k), static_cast<int>(k * group.precision) - 64);
     }
   }
-  return corrections;
+  return sum;
 }
 
 struct Espn::Client final : ClientActivation {
-  Client(const Espn& owner, std::span<const std::uint64_t> z0) : espn(owner) {
-    share.assign(z0.begin(), z0.end());
-  }
+  Client(const Espn& owner, offline::ClientStage correlations)
+      : espn(owner),
+        share(std::move(correlations.share)),
+        products(std::move(correlations.products.sums)) {}
 
   Status evaluate(const Wire& wire, std::span<std::uint64_t> out) override {
     const std::size_t n = out.size();
@@ -151,25 +158,27 @@ struct Espn::Client final : ClientActivation {
     return {};
   }
 
-  const Espn espn;
+  const Espn& espn;
   Words share;
-  std::vector<Words> products;  // shares of the dealt sums, by power
+  std::vector<Words> products;  // shares of the sums of u B, by power
 };
 
 struct Espn::Engine final : EngineActivation {
-  explicit Engine(const Espn& owner) : espn(owner) {}
+  Engine(const Espn& owner, offline::ProductShares shares)
+      : espn(owner), masks(std::move(shares.factors)), products(std::move(shares.sums)) {}
 
   Status evaluate(const Wire& wire, std::span<const std::uint64_t> share,
                   std::span<std::uint64_t> out) override {
     const std::size_t n = share.size();
     std::vector<Words> truncated;
     Words masked(n);
-    for (std::size_t g = 0; g < espn.m_groups.size(); ++g) {
-      const Group& group = espn.m_groups[g];
+    std::size_t mask = 0;
+    for (const Group& group : espn.m_groups) {
       Words& b = truncated.emplace_back(share.begin(), share.end());
       ring::truncateEngine(b, espn.m_f - group.precision);
       for (std::uint32_t j = 1; j <= group.masks(); ++j) {
-        for (std::size_t i = 0; i < n; ++i) masked[i] = power(b[i], j) - masks[g][j - 1][i];
+        const Words& hidden = masks[mask++];
+        for (std::size_t i = 0; i < n; ++i) masked[i] = power(b[i], j) - hidden[i];
         PILLARBOX_TRY(sendAll(wire, masked));
       }
     }
@@ -196,54 +205,17 @@ struct Espn::Engine final : EngineActivation {
     return {};
   }
 
-  const Espn espn;
-  std::vector<std::vector<Words>> masks;  // B by group and exponent
-  std::vector<Words> products;            // d B + share of A B, by power
+  const Espn& espn;
+  std::vector<Words> masks;     // B by group and exponent
+  std::vector<Words> products;  // shares of the sums of u B, by power
 };
 
-std::unique_ptr<ClientActivation> Espn::client(std::span<const std::uint64_t> share,
-                                               const Seed& clientSeed,
-                                               std::span<const std::uint64_t> corrections,
-                                               Words& toEngine) const {
-  const std::size_t n = share.size();
-  auto half = std::make_unique<Client>(*this, share);
-  toEngine.clear();
-  for (const Group& group : m_groups) {
-    Words a = half->share;
-    ring::truncateClient(a, m_f - group.precision);
-    for (const std::uint32_t k : group.powers) {
-      const auto dealt = corrections.subspan(half->products.size() * n, n);
-      half->products.emplace_back(dealt.begin(), dealt.end());
-      for (std::uint32_t j = 1; j < k; ++j) {
-        const Words mask = expand(clientSeed, kStreamsEach * k + j, n);
-        const std::uint64_t factor = binomial(k, j);
-        for (std::size_t i = 0; i < n; ++i) {
-          toEngine.push_back(factor * power(a[i], k - j) - mask[i]);
-        }
-      }
-    }
-  }
-  return half;
+std::unique_ptr<ClientActivation> Espn::client(offline::ClientStage correlations) const {
+  return std::make_unique<Client>(*this, std::move(correlations));
 }
 
-std::unique_ptr<EngineActivation> Espn::engine(std::size_t values, const Seed& engineSeed,
-                                               std::span<const std::uint64_t> fromClient) const {
-  auto half = std::make_unique<Engine>(*this);
-  std::size_t taken = 0;
-  for (std::size_t g = 0; g < m_groups.size(); ++g) {
-    std::vector<Words>& masks = half->masks.emplace_back();
-    for (std::uint32_t j = 1; j <= m_groups[g].masks(); ++j) {
-      masks.push_back(expand(engineSeed, kStreamsEach * g + j, values));
-    }
-    for (const std::uint32_t k : m_groups[g].powers) {
-      Words& product = half->products.emplace_back(expand(engineSeed, kShareStreams + k, values));
-      for (std::uint32_t j = 1; j < k; ++j, taken += values) {
-        const auto d = fromClient.subspan(taken, values);
-        for (std::size_t i = 0; i < values; ++i) product[i] += d[i] * masks[j - 1][i];
-      }
-    }
-  }
-  return half;
+std::unique_ptr<EngineActivation> Espn::engine(offline::EngineStage correlations) const {
+  return std::make_unique<Engine>(*this, std::move(correlations.products));
 }
 
 }  // namespace pillarbox::protocol

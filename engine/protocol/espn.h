@@ -6,12 +6,13 @@
 //
 // a^k and b^k are local. Every other term is a product of something that only the client knows,
 // u = binom(k, i) a^(k-i), and something that only the engine knows, v = b^i. The client knows its
-// share before the image exists, so its side of every product is fixed in the offline phase, where
-// it sends d = u - A. Online the engine sends e = v - B, and
+// share before the image exists, so its side of every product is fixed in the offline phase, which
+// gives shares of u B for the engine's uniform B (engine/offline/products.h). Online the engine
+// sends e = v - B, and
 //
-//   u v = u e + (A + d) B = [u e + share_client(A B)] + [d B + share_engine(A B)].
+//   u v = u e + u B = [u e + share_client(u B)] + share_engine(u B).
 //
-// The sum over i of A B is dealt for every k, B is shared by all k that work at one precision.
+// Shared is the sum over i of u B, for every k; B is the same for all k that work at one precision.
 //
 // Working precision. The products are taken mod 2^64 and then truncated locally to f fraction bits,
 // which fails when the shares of z^k wrap: with probability |z|^k 2^(k w) / 2^64 at w fraction
@@ -23,13 +24,12 @@
 // for k = 4 and Z = 5 no more than 5 of 12 fraction bits remain, and that is where its error comes
 // from. HoneyBadger's lift to 128 bits needs no such rule.
 //
-// What each party sees: the engine d, under the client's uniform A; the client e, under the
-// engine's uniform B, and corrections under the engine's uniform shares. All masks are used once,
-// so every view is simulated by uniform words.
+// What each party sees online: the engine nothing; the client e, under the engine's uniform B.
+// Every B is used once, so the view is simulated by uniform words. What the offline phase shows:
+// engine/offline.
 //
 // Cost: one message from engine to client: for every precision in use, one word a value for each of
-// the powers 1 .. k-1 of the engine's share. Offline: one word a power from the dealer, k-1 words a
-// power from the client.
+// the powers 1 .. k-1 of the engine's share.
 // Accuracy: dropping bits changes z by at most 2^-w, so z^k by k (Z + 2^-w)^(k-1) 2^-w; see
 // errorBound().
 // Source: PILLAR, section 4.2 and 4.4 (there for shares that nobody knows beforehand, and with the
@@ -49,17 +49,11 @@ class Espn final : public Activation {
   Espn(const models::Polynomial& polynomial, std::uint32_t f, double bound);
 
   Cost cost(std::uint64_t values) const override;
-  ActivationOfflineCost offlineCost(std::uint64_t values) const override;
   double errorBound() const override;
-  Words deal(std::size_t values, const random::Seed& clientSeed,
-             const random::Seed& engineSeed) const override;
-  std::unique_ptr<ClientActivation> client(std::span<const std::uint64_t> share,
-                                           const random::Seed& clientSeed,
-                                           std::span<const std::uint64_t> corrections,
-                                           Words& toEngine) const override;
-  std::unique_ptr<EngineActivation> engine(
-      std::size_t values, const random::Seed& engineSeed,
-      std::span<const std::uint64_t> fromClient) const override;
+  double failureBound() const override;
+  const offline::ProductPlan* products() const override { return &m_plan; }
+  std::unique_ptr<ClientActivation> client(offline::ClientStage correlations) const override;
+  std::unique_ptr<EngineActivation> engine(offline::EngineStage correlations) const override;
 
   /// w for z^k.
   std::uint32_t workingPrecision(std::uint32_t k) const;
@@ -78,6 +72,7 @@ class Espn final : public Activation {
   std::uint32_t m_f;
   double m_bound;
   std::vector<Group> m_groups;
+  offline::ProductPlan m_plan;
 };
 
 }  // namespace pillarbox::protocol

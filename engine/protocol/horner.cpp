@@ -11,6 +11,16 @@ Horner::Horner(const models::Polynomial& polynomial, std::uint32_t f, double bou
   m_levels = polynomial.degree() - 1;
   m_masks = m_levels;
   for (std::size_t k = 0; k < m_masks; ++k) m_products.emplace_back(k, 0);
+  finish();
+}
+
+double Horner::failureBound() const {
+  const int scale = static_cast<int>(2 * m_f + m_polynomial.fractionBits);
+  double sum = std::ldexp(largestValue(m_polynomial, 0, m_bound), scale - 64);
+  for (std::uint32_t lowest = 1; lowest < m_levels; ++lowest) {
+    sum += std::ldexp(largestValue(m_polynomial, lowest, m_bound), scale - 64);
+  }
+  return sum;
 }
 
 double Horner::errorBound() const {

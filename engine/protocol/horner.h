@@ -20,6 +20,7 @@ class Horner final : public BeaverActivation {
  public:
   Horner(const models::Polynomial& polynomial, std::uint32_t f, double bound);
   double errorBound() const override;
+  double failureBound() const override;
 
  private:
   Status run(const Wire& wire, Multiplier& multiplier, std::span<const std::uint64_t> z,

@@ -30,6 +30,18 @@ SquareMultiply::SquareMultiply(const models::Polynomial& polynomial, std::uint32
     m_products.emplace_back(m_maskOf[k / 2], m_maskOf[k - k / 2]);
   }
   m_levels = static_cast<std::uint32_t>(m_plan.size());
+  finish();
+}
+
+double SquareMultiply::failureBound() const {
+  double sum = std::ldexp(largestValue(m_polynomial, 0, m_bound),
+                          static_cast<int>(m_f + m_polynomial.fractionBits) - 64);
+  for (const Level& level : m_plan) {
+    for (const Step& step : level.steps) {
+      sum += std::ldexp(std::pow(m_bound, step.power), static_cast<int>(2 * m_f) - 64);
+    }
+  }
+  return sum;
 }
 
 double SquareMultiply::errorBound() const {

@@ -25,6 +25,7 @@ class SquareMultiply final : public BeaverActivation {
  public:
   SquareMultiply(const models::Polynomial& polynomial, std::uint32_t f, double bound);
   double errorBound() const override;
+  double failureBound() const override;
 
  private:
   /// z^power = z^(left) z^(right), both below.

@@ -175,6 +175,7 @@ std::vector<Setting> EngineConfiguration::settings() {
       {"state_dir", PathTarget{&stateDir}, {}},
       {"drain_seconds", IntegerTarget{&drainSeconds, 0, 3600}, {}},
       {"compute.device", &device, oneOf({"auto", "cpu", "cuda"})},
+      {"protocols", TextListTarget{&protocols}, oneOf(offline::protocolNames())},
       {"offline.mode", &offline, oneOf({"two-party", "dealer", "first-party"})},
       {"offline.threads", IntegerTarget{&offlineThreads, 0, 256}, {}},
       {"offline.dealer", &dealer, checkDealerAddress},
@@ -201,6 +202,11 @@ std::vector<Setting> EngineConfiguration::settings() {
   };
 }
 
+bool EngineConfiguration::serves(offline::Protocol protocol) const {
+  return std::find(protocols.begin(), protocols.end(), offline::nameOf(protocol)) !=
+         protocols.end();
+}
+
 Status EngineConfiguration::validate() const {
   if (models.empty() && adminListen.empty()) {
     return Error{ErrorCode::InvalidArgument,
@@ -218,6 +224,10 @@ Status EngineConfiguration::validate() const {
   if (listen.empty()) {
     return Error{ErrorCode::InvalidArgument,
                  "no address is given; use --listen HOST:PORT, for example 127.0.0.1:7120"};
+  }
+  if (protocols.empty()) {
+    return Error{ErrorCode::InvalidArgument,
+                 "no protocol is left for activations; name at least one in \"protocols\""};
   }
   if (!metrics.empty()) PILLARBOX_TRY(checkMetricsAddress(metrics));
   if (offline == "first-party") {

@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "engine/core/result.h"
+#include "engine/offline/correlation_set.h"
 
 namespace pillarbox::service {
 
@@ -59,6 +60,8 @@ struct EngineConfiguration {
   std::string metrics;          ///< where Prometheus finds this engine; empty: nowhere
   std::string device = "auto";  ///< what computes: "auto", "cpu", "cuda"
   std::string offline = "two-party";
+  std::vector<std::string> protocols = offline::protocolNames();  ///< that sessions may choose
+  bool serves(offline::Protocol protocol) const;
   std::int64_t offlineThreads = 0;  ///< for one set in two-party mode; 0: one a processor
   std::string dealer;
   std::string dealerForClients;  ///< where clients find it; empty: at the same address

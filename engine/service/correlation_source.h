@@ -66,17 +66,18 @@ class CorrelationSource {
  public:
   virtual ~CorrelationSource() = default;
   virtual offline::Mode mode() const = 0;
+  /// @param opening  whose sets are wanted; its model can be evaluated by its protocol
   /// Errors: Unreachable, Untrusted, Timeout where the dealer is away.
-  virtual Result<std::unique_ptr<SessionCorrelations>> open(
-      const Token& token, std::shared_ptr<const inference::EngineModel> model) = 0;
+  virtual Result<std::unique_ptr<SessionCorrelations>> open(const Token& token,
+                                                            const Opening& opening) = 0;
   /// Whether sets can be made now, else why not. From any thread.
   virtual Status ready() { return {}; }
   /// The models that are offered from now on; those of running sessions stay good. From any thread.
   virtual void serve(const ModelList&) {}
-  /// Two-party mode: the engine's part in making sets for that model. From any thread.
+  /// Two-party mode: the engine's part in making sets for that. From any thread.
   /// Errors: Refused in the other modes; why it cannot be done for that model.
   virtual Result<std::shared_ptr<const offline::two_party::EngineParty>> party(
-      const std::shared_ptr<const inference::EngineModel>& model);
+      const Opening& opening);
   /// Fails every call that waits. From any thread.
   virtual void stop() noexcept {}
 };
@@ -87,28 +88,31 @@ class TwoPartySource : public CorrelationSource {
   using Party = std::shared_ptr<const offline::two_party::EngineParty>;
   using Factory =
       std::function<Result<Party>(const std::shared_ptr<const inference::EngineModel>&)>;
+  /// @param factory  makes a model's party for HoneyBadger; those for other protocols share its
+  ///                 weights
   explicit TwoPartySource(Factory factory) : m_factory(std::move(factory)) {}
 
   offline::Mode mode() const override { return offline::Mode::TwoParty; }
-  Result<std::unique_ptr<SessionCorrelations>> open(
-      const Token& token, std::shared_ptr<const inference::EngineModel> model) override;
+  Result<std::unique_ptr<SessionCorrelations>> open(const Token& token,
+                                                    const Opening& opening) override;
   void serve(const ModelList& models) override;
   /// Made when it is asked for the first time, then kept as long as the model is offered.
-  Result<Party> party(const std::shared_ptr<const inference::EngineModel>& model) override;
+  Result<Party> party(const Opening& opening) override;
 
  private:
+  using ByProtocol = std::map<offline::Protocol, Party>;
   const Factory m_factory;
   std::mutex m_mutex;
   /// By model, not by hash: that is the same for all weights of one public description.
-  std::map<std::weak_ptr<const inference::EngineModel>, Party, std::owner_less<>> m_parties;
+  std::map<std::weak_ptr<const inference::EngineModel>, ByProtocol, std::owner_less<>> m_parties;
 };
 
 /// The engine deals to itself with A = W: it knows the client's masks. For comparison only.
 class FirstPartySource : public CorrelationSource {
  public:
   offline::Mode mode() const override { return offline::Mode::FirstParty; }
-  Result<std::unique_ptr<SessionCorrelations>> open(
-      const Token& token, std::shared_ptr<const inference::EngineModel> model) override;
+  Result<std::unique_ptr<SessionCorrelations>> open(const Token& token,
+                                                    const Opening& opening) override;
 
  private:
   std::mutex m_mutex;

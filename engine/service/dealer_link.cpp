@@ -373,8 +373,9 @@ Result<DealerLink::Registration> DealerLink::registrationOf(
   }
 }
 
-Result<std::unique_ptr<SessionCorrelations>> DealerLink::open(
-    const Token& token, std::shared_ptr<const inference::EngineModel> model) {
+Result<std::unique_ptr<SessionCorrelations>> DealerLink::open(const Token& token,
+                                                              const Opening& opening) {
+  const auto& model = opening.model;
   std::shared_ptr<net::Channel> channel;
   auto inbox = std::make_shared<Inbox>();
   auto request = std::make_shared<Request>();
@@ -409,6 +410,7 @@ Result<std::unique_ptr<SessionCorrelations>> DealerLink::open(
     ToDealer message;
     message.mutable_register_session()->set_token(bytesOf(token));
     message.mutable_register_session()->set_hash(bytesOf(model->hash()));
+    message.mutable_register_session()->set_protocol(static_cast<std::uint32_t>(opening.protocol));
     if (!net::sendMessage(*channel, message).ok()) channel->cancel();
   }
   std::unique_lock lock(m_mutex);

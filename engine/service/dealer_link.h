@@ -42,8 +42,8 @@ class DealerLink : public CorrelationSource {
   ~DealerLink() override;
 
   offline::Mode mode() const override { return offline::Mode::Dealer; }
-  Result<std::unique_ptr<SessionCorrelations>> open(
-      const Token& token, std::shared_ptr<const inference::EngineModel> model) override;
+  Result<std::unique_ptr<SessionCorrelations>> open(const Token& token,
+                                                    const Opening& opening) override;
   Status ready() override;
   void serve(const ModelList& models) override;
   void stop() noexcept override;

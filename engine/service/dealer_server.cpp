@@ -281,18 +281,26 @@ Status DealerConnection::registerSession(const net::proto::RegisterSession& requ
     if (bytesOf(known->hash) == request.hash()) model = known;
   }
   if (!model) return protocolError("the engine did not register this model");
+  const auto protocol = offline::protocolNumbered(request.protocol());
+  if (!protocol) return protocolError("the engine named no activation protocol that exists");
+  const auto made = inference::Activations::make(model->description, *protocol);
+  if (!made.ok()) return decline(made.error());
+  const auto& activations = *made;
   {
     const std::lock_guard lock(m_state.m_mutex);
     const auto found = m_state.m_sessions.find(token);
     if (found != m_state.m_sessions.end()) {
       // Somebody else's token would be a collision of 128 random bits, or an attempt.
       if (found->second.engine != m_line) return protocolError("this token is taken");
-      if (found->second.model != model) found->second = {m_line, model, 0};
+      if (found->second.model != model ||
+          found->second.activations->protocol() != activations->protocol()) {
+        found->second = {m_line, model, activations, 0};
+      }
     } else if (m_state.m_sessions.size() >=
                static_cast<std::size_t>(m_state.m_configuration.maxSessions)) {
       model.reset();
     } else {
-      m_state.m_sessions.emplace(token, DealerState::Entry{m_line, model, 0});
+      m_state.m_sessions.emplace(token, DealerState::Entry{m_line, model, activations, 0});
     }
   }
   if (!model) {
@@ -354,6 +362,7 @@ Status DealerConnection::deal(const net::proto::RequestSet& request) {
   if (!assign(token, request.token())) return protocolError("a token has the wrong length");
   std::shared_ptr<DealerLine> engine;
   std::shared_ptr<const DealerModel> model;
+  std::shared_ptr<const inference::Activations> activations;
   {
     const std::lock_guard lock(m_state.m_mutex);
     const auto found = m_state.m_sessions.find(token);
@@ -369,6 +378,7 @@ Status DealerConnection::deal(const net::proto::RequestSet& request) {
         entry.lastIndex = request.index();
         engine = entry.engine;
         model = entry.model;
+        activations = entry.activations;
       }
     }
   }
@@ -399,7 +409,8 @@ Status DealerConnection::deal(const net::proto::RequestSet& request) {
   // Dealt into a buffer while the turn is held, written while it is not.
   DealerState::Turn turn(m_state);
   auto start = Clock::now();
-  const std::uint64_t words = offline::offlineCost(model->description).correctionWords;
+  const offline::CorrelationPlan& plan = activations->correlations();
+  const std::uint64_t words = offline::offlineCost(model->description, plan).correctionWords;
   FromDealer answer;
   answer.mutable_set_dealt()->set_index(request.index());
   answer.mutable_set_dealt()->set_words(words);
@@ -417,15 +428,17 @@ Status DealerConnection::deal(const net::proto::RequestSet& request) {
     dealt.clear();
     return {};
   };
-  PILLARBOX_TRY(offline::dealSet(model->description, model->weightMask, clientSeed, engineSeed,
-                                 [&](std::span<const std::uint64_t> piece) -> Status {
-                                   dealt.insert(dealt.end(), piece.begin(), piece.end());
-                                   if (dealt.size() < kTurnWords) return {};
-                                   PILLARBOX_TRY(flush());
-                                   turn.take();
-                                   start = Clock::now();
-                                   return {};
-                                 }));
+  PILLARBOX_TRY(offline::dealSet(
+      model->description, model->weightMask, clientSeed, engineSeed,
+      [&](std::span<const std::uint64_t> piece) -> Status {
+        dealt.insert(dealt.end(), piece.begin(), piece.end());
+        if (dealt.size() < kTurnWords) return {};
+        PILLARBOX_TRY(flush());
+        turn.take();
+        start = Clock::now();
+        return {};
+      },
+      plan));
   PILLARBOX_TRY(flush());
   ++m_dealt;
   logEvent(LogLevel::Info, "set_dealt",

@@ -57,6 +57,7 @@ class DealerState {
   struct Entry {
     std::shared_ptr<DealerLine> engine;
     std::shared_ptr<const DealerModel> model;
+    std::shared_ptr<const inference::Activations> activations;  ///< what its sets are for
     std::uint64_t lastIndex = 0;
   };
 

@@ -122,7 +122,7 @@ Result<std::unique_ptr<CorrelationSource>> makeSource(EngineContext& context,
             const auto& model) { return makeParty(model, threads, context.accelerator); });
     // What this mode cannot serve is said now, not to the first client.
     for (const auto& model : *context.models.current()) {
-      const auto party = source->party(model);
+      const auto party = source->party({model});
       if (!party.ok()) {
         return Error{party.error().code, model->description().name + ": " + party.error().message +
                                              "; this model needs another --offline mode"};

@@ -227,22 +227,38 @@ Status Session::openModel(const net::proto::OpenModel& request) {
   const auto models = m_context.models.current();
   const auto found = std::find_if(models->begin(), models->end(), asked);
   // A session may open the model that it has once more after an administrator took it off the list.
-  const auto model = found != models->end() ? *found : asked(m_model) ? m_model : nullptr;
+  const auto model = found != models->end()   ? *found
+                     : asked(m_opening.model) ? m_opening.model
+                                              : nullptr;
   if (!model) {
     return Error{ErrorCode::NotFound,
                  "this engine has no model with that description; it may have been replaced since "
                  "you connected"};
   }
-  // Sets made for another model are worthless; those for this one stay good when a client opens it
-  // again because the dealer came back (SetBank::open).
-  m_model = model;
-  m_bank->open(m_model);
+  const auto protocol = offline::protocolNumbered(request.protocol());
+  if (!protocol || !m_context.configuration.serves(*protocol)) {
+    std::string served;
+    for (const std::string& name : m_context.configuration.protocols) {
+      served += (served.empty() ? "" : ", ") + name;
+    }
+    return decline({ErrorCode::Unsupported,
+                    std::string("this engine does not evaluate activations by ") +
+                        (protocol ? offline::toString(*protocol) : "a protocol of that number") +
+                        "; it serves " + served});
+  }
+  const auto activations = model->activations(*protocol);
+  if (!activations.ok()) return decline(activations.error());
+  // Sets made for another model or protocol are worthless; those for this one stay good when a
+  // client opens it again because the dealer came back (SetBank::open).
+  m_opening = {model, *protocol};
+  m_activations = *activations;
+  m_bank->open(m_opening);
   m_correlations.reset();
-  auto opened = m_context.correlations->open(m_token, m_model);
+  auto opened = m_context.correlations->open(m_token, m_opening);
   if (!opened.ok()) return decline(opened.error());
   m_correlations = std::move(opened).value();
 
-  const std::string description = models::serialize(m_model->description());
+  const std::string description = models::serialize(model->description());
   ToClient reply;
   net::proto::ModelOpened& answer = *reply.mutable_model_opened();
   answer.set_description_bytes(static_cast<std::uint32_t>(description.size()));
@@ -264,7 +280,7 @@ Status Session::fetchMaskedWeights(const net::proto::FetchMaskedWeights& request
   std::memcpy(id.data(), request.mask_id().data(), id.size());
   const auto weights = m_correlations->maskedWeights(id);
   if (!weights.ok()) return decline(weights.error());
-  const std::uint64_t words = m_model->description().weightCount();
+  const std::uint64_t words = m_opening.model->description().weightCount();
   ToClient reply;
   reply.mutable_masked_weights()->set_words(words);
   PILLARBOX_TRY(net::sendMessage(m_channel, reply));
@@ -292,12 +308,14 @@ Status Session::prepareSet(std::uint64_t index) {
 Status Session::receiveSet(std::uint64_t index) {
   if (!m_correlations) return protocolError("the client has opened no model");
   const auto start = Clock::now();
-  const offline::OfflineCost cost = offline::offlineCost(m_model->description());
-  auto preparation = SetBank::begin(m_bank, *m_model, index, cost.engineMemoryBytes);
+  const models::PublicModel& model = m_opening.model->description();
+  const offline::CorrelationPlan& plan = m_activations->correlations();
+  const offline::OfflineCost cost = offline::offlineCost(model, plan);
+  auto preparation = SetBank::begin(m_bank, m_opening, index, cost.engineMemoryBytes);
   if (!preparation.ok() && preparation.error().code == ErrorCode::Protocol) {
     return preparation.error();
   }
-  net::WordStreamReader reader(m_channel, cost.maskedOpeningWords);
+  net::WordStreamReader reader(m_channel, cost.clientWords);
   // The words are on their way, whatever is wrong with the set: read them, keep nothing, and answer
   // when the channel is in step again.
   const auto refuse = [&](const Error& error) -> Status {
@@ -307,9 +325,9 @@ Status Session::receiveSet(std::uint64_t index) {
   if (!preparation.ok()) return refuse(preparation.error());
   const auto seed = m_correlations->takeSeed(index);
   if (!seed.ok()) return refuse(seed.error());
-  PILLARBOX_ASSIGN(
-      auto set, offline::assembleEngineSet(m_model->description(), index, *seed,
-                                           [&reader](auto piece) { return reader.read(piece); }));
+  PILLARBOX_ASSIGN(auto set, offline::assembleEngineSet(
+                                 model, index, *seed,
+                                 [&reader](auto piece) { return reader.read(piece); }, plan));
   PILLARBOX_TRY(std::move(preparation).value().deposit(std::move(set)));
   const double elapsed = secondsSince(start);
   m_offlineSeconds += elapsed;
@@ -336,11 +354,11 @@ Status Session::serveLine() {
   const auto bank = m_context.sessions.find(token);
   if (!bank) return Error{ErrorCode::NotFound, "there is no such session; it may have ended"};
   PILLARBOX_ASSIGN(const auto line, SetBank::attach(bank, hash, m_channel));
-  m_model = bank->model();
-  if (!m_model || m_model->hash() != hash) {
+  m_opening = bank->opening();
+  if (!m_opening.model || m_opening.model->hash() != hash) {
     return Error{ErrorCode::Closed, "the session has opened another model meanwhile"};
   }
-  PILLARBOX_ASSIGN(const auto party, m_context.correlations->party(m_model));
+  PILLARBOX_ASSIGN(const auto party, m_context.correlations->party(m_opening));
   ToClient reply;
   reply.mutable_offline_attached()->set_has_keys(bank->hasKeys());
   PILLARBOX_TRY(net::sendMessage(m_channel, reply));
@@ -359,7 +377,7 @@ Status Session::serveLine() {
     if (next.has_prepare_keys()) {
       PILLARBOX_ASSIGN(auto memory, bank->expectKeys(party->cost().engineKeyMemoryBytes));
       PILLARBOX_ASSIGN(auto keys, party->receiveKeys(m_channel));
-      PILLARBOX_TRY(bank->setKeys(*m_model, std::move(keys), std::move(memory)));
+      PILLARBOX_TRY(bank->setKeys(m_opening, std::move(keys), std::move(memory)));
       ToClient ready;
       ready.mutable_keys_ready();
       PILLARBOX_TRY(net::sendMessage(m_channel, ready));
@@ -374,7 +392,8 @@ Status Session::serveLine() {
 Status Session::makeSet(const SetBank::Attachment& line,
                         const offline::two_party::EngineParty& party, std::uint64_t index) {
   const auto start = Clock::now();
-  auto preparation = SetBank::begin(line.shared(), *m_model, index, party.cost().engineMemoryBytes);
+  auto preparation =
+      SetBank::begin(line.shared(), m_opening, index, party.cost().engineMemoryBytes);
   if (!preparation.ok()) {
     return preparation.error().code == ErrorCode::Exhausted ? decline(preparation.error())
                                                             : Status(preparation.error());
@@ -408,6 +427,7 @@ Status Session::makeSet(const SetBank::Attachment& line,
   logEvent(LogLevel::Info, "set_made",
            {{"session", m_id},
             {"set", index},
+            {"protocol", offline::nameOf(m_opening.protocol)},
             {"rounds", net::roundsBetween(before, after)},
             {"bytes_sent", after.bytesSent - before.bytesSent},
             {"bytes_received", after.bytesReceived - before.bytesReceived},
@@ -419,7 +439,7 @@ Status Session::makeSet(const SetBank::Attachment& line,
 }
 
 Status Session::infer(std::uint64_t index) {
-  if (!m_model) return protocolError("the client has opened no model");
+  if (!m_opening.model) return protocolError("the client has opened no model");
   const auto now = Clock::now();
   if (m_context.configuration.inferencesPerMinute > 0) {
     while (!m_recent.empty() && now - m_recent.front() > std::chrono::minutes(1)) {
@@ -437,8 +457,9 @@ Status Session::infer(std::uint64_t index) {
   const OfflineGate::Inference priority(m_context.offlineGate);
   const net::MeterReading before = m_channel.meter();
   const auto [status, device] = m_context.accelerator.infer(
-      m_channel, m_model, std::move(taken.set), [this](offline::EngineSet own) {
-        return inference::runEngine(m_channel, *m_model, std::move(own), &m_inferenceMemory);
+      m_channel, m_opening.model, std::move(taken.set), [this](offline::EngineSet own) {
+        return inference::runEngine(m_channel, *m_opening.model, std::move(own), &m_inferenceMemory,
+                                    m_activations.get());
       });
   const net::MeterReading after = m_channel.meter();
   const double elapsed = secondsSince(now);
@@ -459,6 +480,7 @@ Status Session::infer(std::uint64_t index) {
            {{"session", m_id},
             {"set", index},
             {"device", device},
+            {"protocol", offline::nameOf(m_opening.protocol)},
             {"result", status.ok() ? "ok" : toString(status.error().code)},
             {"rounds", rounds},
             {"bytes_sent", after.bytesSent - before.bytesSent},
@@ -470,9 +492,11 @@ Status Session::infer(std::uint64_t index) {
 
 void Session::logEnd(const Status& status, double seconds) const {
   const net::MeterReading meter = m_channel.meter();
+  const auto& model = m_opening.model;
   std::vector<LogField> fields = {{"session", m_id},
                                   {"peer", m_channel.peer()},
-                                  {"model", m_model ? m_model->description().name : "none"},
+                                  {"model", model ? model->description().name : "none"},
+                                  {"protocol", offline::nameOf(m_opening.protocol)},
                                   {"result", status.ok() ? "ok" : toString(status.error().code)},
                                   {"seconds", seconds},
                                   {"sets", m_bank->prepared()},

@@ -98,7 +98,8 @@ class Session {
   // The session's thread only.
   Token m_token{};
   std::string m_software;
-  std::shared_ptr<const inference::EngineModel> m_model;
+  Opening m_opening;
+  std::shared_ptr<const inference::Activations> m_activations;  ///< of what is open
   std::unique_ptr<SessionCorrelations> m_correlations;
   const std::shared_ptr<SetBank> m_bank;
   inference::EngineMemory m_inferenceMemory;

@@ -15,34 +15,33 @@ Error keysAgain() {
   return {ErrorCode::Protocol, "the client sent its keys a second time"};
 }
 
-Error otherModel() {
-  return {ErrorCode::Closed, "the session has opened another model meanwhile"};
+Error otherOpening() {
+  return {ErrorCode::Closed, "the session has opened another model or protocol meanwhile"};
 }
 
 }  // namespace
 
-void SetBank::open(std::shared_ptr<const inference::EngineModel> model) {
+void SetBank::open(Opening opening) {
   const std::lock_guard lock(m_mutex);
-  if (m_model == model) return;
-  // Lines that make sets for the model before find that out at the end of their set.
+  if (m_opening == opening) return;
+  // Lines that make sets for what was open before find that out at the end of their set.
   m_sets.clear();
   m_keys.reset();
-  m_model = std::move(model);
+  m_opening = std::move(opening);
 }
 
 SetBank::Preparation::Preparation(std::shared_ptr<SetBank> bank, std::uint64_t index,
-                                  const inference::EngineModel* model, Keys keys,
-                                  MemoryBudget::Reservation memory)
+                                  Opening opening, Keys keys, MemoryBudget::Reservation memory)
     : m_bank(std::move(bank)),
       m_index(index),
-      m_model(model),
+      m_opening(std::move(opening)),
       m_keys(std::move(keys)),
       m_memory(std::move(memory)) {}
 
 SetBank::Preparation::Preparation(Preparation&& other) noexcept
     : m_bank(std::move(other.m_bank)),
       m_index(other.m_index),
-      m_model(other.m_model),
+      m_opening(other.m_opening),
       m_keys(other.m_keys),
       m_memory(std::move(other.m_memory)) {}
 
@@ -57,7 +56,10 @@ Status SetBank::Preparation::deposit(offline::EngineSet set) && {
   const std::lock_guard lock(bank->m_mutex);
   --bank->m_making;
   if (bank->m_closed) return sessionEnded();
-  if (bank->m_model.get() != m_model) return otherModel();
+  if (bank->m_opening != m_opening) return otherOpening();
+  if (set.protocol != m_opening.protocol) {
+    return Error{ErrorCode::Internal, "the set was made for another activation protocol"};
+  }
   const std::uint64_t bytes = set.memoryBytes();
   m_memory.shrink(bytes);
   bank->m_sets.emplace(
@@ -67,11 +69,11 @@ Status SetBank::Preparation::deposit(offline::EngineSet set) && {
 }
 
 Result<SetBank::Preparation> SetBank::begin(const std::shared_ptr<SetBank>& bank,
-                                            const inference::EngineModel& model,
-                                            std::uint64_t index, std::uint64_t memoryBytes) {
+                                            const Opening& opening, std::uint64_t index,
+                                            std::uint64_t memoryBytes) {
   const std::lock_guard lock(bank->m_mutex);
   if (bank->m_closed) return sessionEnded();
-  if (bank->m_model.get() != &model) return otherModel();
+  if (bank->m_opening != opening) return otherOpening();
   if (index <= bank->m_lastIndex) {
     return Error{ErrorCode::Protocol, "correlation set " + std::to_string(index) +
                                           " was prepared before; indices must grow"};
@@ -82,7 +84,7 @@ Result<SetBank::Preparation> SetBank::begin(const std::shared_ptr<SetBank>& bank
   }
   PILLARBOX_ASSIGN(auto memory, bank->m_memory.reserve(memoryBytes, "correlation sets"));
   ++bank->m_making;
-  return Preparation(bank, index, &model, bank->m_keys, std::move(memory));
+  return Preparation(bank, index, opening, bank->m_keys, std::move(memory));
 }
 
 Result<SetBank::Taken> SetBank::take(std::uint64_t index) {
@@ -120,11 +122,10 @@ Result<MemoryBudget::Reservation> SetBank::expectKeys(std::uint64_t memoryBytes)
   return m_memory.reserve(memoryBytes, "correlation sets");
 }
 
-Status SetBank::setKeys(const inference::EngineModel& model, Keys keys,
-                        MemoryBudget::Reservation memory) {
+Status SetBank::setKeys(const Opening& opening, Keys keys, MemoryBudget::Reservation memory) {
   const std::lock_guard lock(m_mutex);
   if (m_closed) return sessionEnded();
-  if (m_model.get() != &model) return otherModel();
+  if (m_opening != opening) return otherOpening();
   if (m_keys) return keysAgain();
   struct Held {
     Keys keys;
@@ -140,16 +141,17 @@ bool SetBank::hasKeys() const {
   return m_keys != nullptr;
 }
 
-std::shared_ptr<const inference::EngineModel> SetBank::model() const {
+Opening SetBank::opening() const {
   const std::lock_guard lock(m_mutex);
-  return m_model;
+  return m_opening;
 }
 
 Result<SetBank::Attachment> SetBank::attach(const std::shared_ptr<SetBank>& bank,
                                             const models::Sha256& hash, net::Channel& line) {
   const std::lock_guard lock(bank->m_mutex);
   if (bank->m_closed) return sessionEnded();
-  if (!bank->m_model || bank->m_model->hash() != hash) {
+  const auto& model = bank->m_opening.model;
+  if (!model || model->hash() != hash) {
     return Error{ErrorCode::Refused, "the session has not opened that model"};
   }
   if (bank->m_lines.size() >= kMaxLines) {

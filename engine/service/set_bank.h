@@ -28,6 +28,13 @@ namespace pillarbox::service {
 /// Names a session; a secret of its two parties (and of the dealer, where there is one).
 using Token = std::array<std::uint8_t, 16>;
 
+/// What a session has opened: sets and keys are good for that and nothing else.
+struct Opening {
+  std::shared_ptr<const inference::EngineModel> model;  ///< null: nothing
+  offline::Protocol protocol = offline::Protocol::HoneyBadger;
+  bool operator==(const Opening&) const = default;
+};
+
 class SetBank {
  public:
   /// Offline lines that a session may have at a time.
@@ -40,8 +47,8 @@ class SetBank {
   SetBank(std::size_t limit, MemoryBudget& memory, Metrics& metrics)
       : m_limit(limit), m_memory(memory), m_metrics(metrics) {}
 
-  /// From now on sets are for this model; those for another one are destroyed.
-  void open(std::shared_ptr<const inference::EngineModel> model);
+  /// From now on sets are for this; those for another model or protocol are destroyed, keys too.
+  void open(Opening opening);
 
   /// A set that is being made: counts against the limit and holds its memory. Burns the index if it
   /// goes out of scope before deposit().
@@ -54,26 +61,25 @@ class SetBank {
     /// The session's, for this model; null if none were sent.
     const Keys& keys() const { return m_keys; }
     /// Puts the finished set into the bank. Errors: Closed if the session has ended meanwhile or
-    /// opened another model.
+    /// opened another model or protocol; Internal for a set that was made for another protocol.
     Status deposit(offline::EngineSet set) &&;
 
    private:
     friend class SetBank;
-    Preparation(std::shared_ptr<SetBank> bank, std::uint64_t index,
-                const inference::EngineModel* model, Keys keys, MemoryBudget::Reservation memory);
+    Preparation(std::shared_ptr<SetBank> bank, std::uint64_t index, Opening opening, Keys keys,
+                MemoryBudget::Reservation memory);
     std::shared_ptr<SetBank> m_bank;
     const std::uint64_t m_index;
-    const inference::EngineModel* const m_model;
+    const Opening m_opening;
     const Keys m_keys;
     MemoryBudget::Reservation m_memory;
   };
 
   /// Starts set `index`, which is used up whatever comes of it. Errors: Protocol unless it is above
   /// every index before it; Exhausted (the bank is full, or the memory); Closed, also where the
-  /// session has another model open than `model`.
-  static Result<Preparation> begin(const std::shared_ptr<SetBank>& bank,
-                                   const inference::EngineModel& model, std::uint64_t index,
-                                   std::uint64_t memoryBytes);
+  /// session has opened something else than `opening`.
+  static Result<Preparation> begin(const std::shared_ptr<SetBank>& bank, const Opening& opening,
+                                   std::uint64_t index, std::uint64_t memoryBytes);
 
   /// A set that has left the bank; its memory counts as long as it is there.
   struct Taken {
@@ -93,7 +99,7 @@ class SetBank {
   /// long as one is there. Errors: Protocol if there are keys already; Exhausted; Closed.
   Result<MemoryBudget::Reservation> expectKeys(std::uint64_t memoryBytes);
   /// Errors: Protocol if another line has sent keys meanwhile; Closed, as of begin().
-  Status setKeys(const inference::EngineModel& model, Keys keys, MemoryBudget::Reservation memory);
+  Status setKeys(const Opening& opening, Keys keys, MemoryBudget::Reservation memory);
   bool hasKeys() const;
 
   /// Registers an offline line until the attachment goes out of scope; close() cancels it.
@@ -114,8 +120,7 @@ class SetBank {
   /// the model of that hash.
   static Result<Attachment> attach(const std::shared_ptr<SetBank>& bank, const models::Sha256& hash,
                                    net::Channel& line);
-  /// The model that is open, or null.
-  std::shared_ptr<const inference::EngineModel> model() const;
+  Opening opening() const;
 
  private:
   /// Counts its set in the metrics for as long as it lies in the bank.
@@ -149,7 +154,7 @@ class SetBank {
 
   mutable std::mutex m_mutex;  ///< guards what follows
   bool m_closed = false;
-  std::shared_ptr<const inference::EngineModel> m_model;
+  Opening m_opening;
   std::uint64_t m_lastIndex = 0;
   std::uint64_t m_prepared = 0;
   std::size_t m_making = 0;

@@ -42,22 +42,56 @@ protocol::Wire wireOf(net::Channel& channel, Words& received) {
           }};
 }
 
-Evaluated evaluate(const Activation& activation, const std::vector<std::int64_t>& z,
-                   testing::RandomWords& data) {
+offline::WordSink sinkInto(Words& words) {
+  return [&words](std::span<const std::uint64_t> piece) -> Status {
+    words.insert(words.end(), piece.begin(), piece.end());
+    return {};
+  };
+}
+
+offline::WordSource sourceFrom(const Words& words) {
+  return [&words, taken = std::size_t{0}](std::span<std::uint64_t> piece) mutable -> Status {
+    if (words.size() - taken < piece.size()) return Error{ErrorCode::Closed, "no more words"};
+    std::copy_n(words.begin() + static_cast<std::ptrdiff_t>(taken), piece.size(), piece.begin());
+    taken += piece.size();
+    return {};
+  };
+}
+
+struct Dealt {
+  offline::ClientStage client;
+  offline::EngineStage engine;
+};
+
+/// @param toEngine  becomes what the client sends the engine
+Dealt deal(const Activation& activation, std::uint32_t degree, const Words& share,
+           testing::RandomWords& data, Words& toEngine) {
+  const offline::DealtActivation dealing{degree, activation.products(), 7, share.size()};
+  const random::Seed clientSeed = data.seed(), engineSeed = data.seed();
+  Words corrections;
+  if (!dealing.deal(clientSeed, engineSeed, sinkInto(corrections)).ok()) qFatal("not dealt");
+  if (corrections.size() != dealing.cost().correctionWords) qFatal("corrections");
+  Dealt dealt;
+  dealt.client =
+      dealing.assembleClient(share, clientSeed, sourceFrom(corrections), sinkInto(toEngine))
+          .value();
+  if (toEngine.size() != dealing.cost().clientWords) qFatal("words");
+  dealt.engine = dealing.assembleEngine(engineSeed, sourceFrom(toEngine)).value();
+  return dealt;
+}
+
+Evaluated evaluate(const Activation& activation, std::uint32_t degree,
+                   const std::vector<std::int64_t>& z, testing::RandomWords& data) {
   const std::size_t n = z.size();
   Words client(n), engine(n);
   for (std::size_t i = 0; i < n; ++i) {
     client[i] = data.word();
     engine[i] = static_cast<std::uint64_t>(z[i]) - client[i];
   }
-  const random::Seed clientSeed = data.seed(), engineSeed = data.seed();
-  const Words corrections = activation.deal(n, clientSeed, engineSeed);
-  if (corrections.size() != activation.offlineCost(n).correctionWords) qFatal("corrections");
   Evaluated result;
-  const auto clientHalf =
-      activation.client(client, clientSeed, corrections, result.offlineToEngine);
-  if (result.offlineToEngine.size() != activation.offlineCost(n).clientWords) qFatal("words");
-  const auto engineHalf = activation.engine(n, engineSeed, result.offlineToEngine);
+  Dealt dealt = deal(activation, degree, client, data, result.offlineToEngine);
+  const auto clientHalf = activation.client(std::move(dealt.client));
+  const auto engineHalf = activation.engine(std::move(dealt.engine));
 
   auto [left, right] = net::makeMemoryPair();
   net::Channel clientChannel(std::move(left)), engineChannel(std::move(right));
@@ -84,8 +118,9 @@ Evaluated evaluate(const Activation& activation, const std::vector<std::int64_t>
 }
 
 /// 16 bins of four bits, at three places of a word: 60 is far beyond any chance.
-bool looksUniform(const Words& words) {
-  for (const int shift : {0, 20, 60}) {
+/// @param bits  of a word that are used
+bool looksUniform(const Words& words, int bits = 64) {
+  for (const int shift : {0, 20, bits - 4}) {
     std::array<double, 16> counts{};
     for (const std::uint64_t word : words) ++counts[(word >> shift) & 15];
     const double expected = static_cast<double>(words.size()) / 16;
@@ -148,7 +183,7 @@ class TestActivation : public QObject {
     const auto activation =
         Activation::make(static_cast<Protocol>(protocol), polynomial, bits, kBound);
     const auto z = randomValues(3000, bits);
-    const Evaluated result = evaluate(*activation, z, m_data);
+    const Evaluated result = evaluate(*activation, polynomial.degree(), z, m_data);
     double worst = 0;
     for (std::size_t i = 0; i < z.size(); ++i) {
       const auto error = result.values[i] - models::evaluatePolynomial(polynomial, z[i], bits);
@@ -169,7 +204,8 @@ class TestActivation : public QObject {
     const auto activation = Activation::make(static_cast<Protocol>(protocol),
                                              polynomialOf(fc, coefficients), bits, kBound);
     const std::size_t n = protocol::kFrameWords + 100;
-    const Evaluated result = evaluate(*activation, randomValues(n, bits), m_data);
+    const auto degree = static_cast<std::uint32_t>(coefficients.size() - 1);
+    const Evaluated result = evaluate(*activation, degree, randomValues(n, bits), m_data);
     const protocol::Cost cost = activation->cost(n);
     QCOMPARE(result.client.bytesReceived - net::kFrameHeaderBytes * result.client.framesReceived,
              cost.bytesToClient);
@@ -217,9 +253,11 @@ class TestActivation : public QObject {
                                              {10, {322, 512, 160, 12, -3}}, 12, kBound);
     for (const std::int64_t value : {std::int64_t{0}, std::int64_t{1} << 14}) {
       const std::vector<std::int64_t> z(4000, value);
-      const Evaluated result = evaluate(*activation, z, m_data);
+      const Evaluated result = evaluate(*activation, 4, z, m_data);
       QVERIFY(!result.toClient.empty());
-      QVERIFY(looksUniform(result.toClient));
+      // HoneyBadger's openings have 56 bits.
+      QVERIFY(looksUniform(result.toClient,
+                           static_cast<Protocol>(protocol) == Protocol::HoneyBadger ? 56 : 64));
       QVERIFY(!result.toEngine.empty() || activation->cost(1).bytesToEngine == 0);
       QVERIFY(looksUniform(result.toEngine) || result.toEngine.empty());
       QVERIFY(looksUniform(result.offlineToEngine) || result.offlineToEngine.empty());
@@ -231,10 +269,9 @@ class TestActivation : public QObject {
     QFETCH(int, protocol);
     const auto activation = Activation::make(static_cast<Protocol>(protocol),
                                              {10, {322, 512, 160, 12, -3}}, 12, kBound);
-    const random::Seed clientSeed = m_data.seed(), engineSeed = m_data.seed();
-    const Words corrections = activation->deal(10, clientSeed, engineSeed);
     Words toEngine, out(10);
-    const auto client = activation->client(Words(10, 1), clientSeed, corrections, toEngine);
+    Dealt dealt = deal(*activation, 4, Words(10, 1), m_data, toEngine);
+    const auto client = activation->client(std::move(dealt.client));
     const Error lost{ErrorCode::Closed, "lost"};
     const Status status = client->evaluate({[](std::span<const std::uint64_t>) { return Status(); },
                                             [&](std::span<std::uint64_t>) { return Status(lost); }},

@@ -128,21 +128,41 @@ struct Sets {
 
 Sets deal(const models::PublicModel& model, const models::ModelWeights& weights, bool firstParty,
           const random::Seed& maskSeed, const random::Seed& clientSeed,
-          const random::Seed& engineSeed) {
+          const random::Seed& engineSeed, const offline::CorrelationPlan& plan = {}) {
   Pipe toClient, toEngine;
   const WideWeights mask =
       firstParty ? WideWeights::plain(model, weights) : WideWeights::expand(model, maskSeed);
   const WideWeights masked = WideWeights::masked(model, weights, maskSeed);
-  if (!offline::dealSet(model, mask, clientSeed, engineSeed, toClient.sink()).ok()) throw 1;
+  if (!offline::dealSet(model, mask, clientSeed, engineSeed, toClient.sink(), plan).ok()) throw 1;
   Sets sets;
   sets.corrections.assign(toClient.words.begin(), toClient.words.end());
   sets.client = offline::assembleClientSet(model, firstParty ? nullptr : &masked, 5, clientSeed,
-                                           toClient.source(), toEngine.sink())
+                                           toClient.source(), toEngine.sink(), plan)
                     .value();
   sets.openings.assign(toEngine.words.begin(), toEngine.words.end());
-  sets.engine = offline::assembleEngineSet(model, 5, engineSeed, toEngine.source()).value();
+  sets.engine = offline::assembleEngineSet(model, 5, engineSeed, toEngine.source(), plan).value();
   if (!toClient.words.empty() || !toEngine.words.empty()) throw 2;
   return sets;
+}
+
+/// Two sums of products of three factors of the client's and two of the engine's, at every stage.
+offline::CorrelationPlan productPlan(const models::PublicModel& model, bool derived) {
+  offline::ProductPlan products;
+  products.clientFactors = 3;
+  products.engineFactors = 2;
+  products.sums = {{{0, 1}}, {{1, 0}, {2, 1}}};
+  if (derived) {
+    products.derive = [](std::uint32_t factor, std::span<const std::uint64_t> share,
+                         std::span<std::uint64_t> out) {
+      for (std::size_t i = 0; i < share.size(); ++i) out[i] = (factor + 2) * share[i] * share[i];
+    };
+  }
+  offline::CorrelationPlan plan;
+  plan.protocol = derived ? offline::Protocol::Espn : offline::Protocol::Horner;
+  for (const models::Stage& stage : model.stages) {
+    if (stage.activation) plan.products.push_back(products);
+  }
+  return plan;
 }
 
 double chiSquare16(std::span<const std::uint64_t> words, int shift) {
@@ -221,13 +241,63 @@ class TestDealing : public QObject {
     }
   }
 
+  // Shares of products (engine/offline/products.h): with factors that are uniform, and with factors
+  // that follow from the client's share, which the dealer does not learn.
+  void productsSatisfyTheirRelations_data() {
+    QTest::addColumn<bool>("derived");
+    QTest::newRow("uniform factors") << false;
+    QTest::newRow("factors from the share") << true;
+  }
+  void productsSatisfyTheirRelations() {
+    QFETCH(bool, derived);
+    const auto model = residualModel();
+    const auto weights = randomWeights(model, m_data);
+    offline::CorrelationPlan plan = productPlan(model, derived);
+    const Sets sets =
+        deal(model, weights, false, m_data.seed(), m_data.seed(), m_data.seed(), plan);
+    QCOMPARE(sets.client.protocol, plan.protocol);
+    QCOMPARE(sets.engine.protocol, plan.protocol);
+    const offline::OfflineCost cost = offline::offlineCost(model, plan);
+    QCOMPARE(cost.correctionWords, sets.corrections.size());
+    QCOMPARE(cost.clientWords, sets.openings.size());
+    QCOMPARE(cost.clientMemoryBytes, sets.client.memoryBytes());
+    QCOMPARE(cost.engineMemoryBytes, sets.engine.memoryBytes());
+    for (std::size_t s = 0; s < sets.client.stages.size(); ++s) {
+      const offline::ClientStage& client = sets.client.stages[s];
+      const offline::EngineStage& engine = sets.engine.stages[s];
+      const std::size_t n = model.stages[s].output.size();
+      QCOMPARE(client.share.size(), n);
+      QCOMPARE(client.products.factors.size(), derived ? std::size_t{0} : std::size_t{3});
+      QCOMPARE(engine.products.factors.size(), std::size_t{2});
+      std::vector<SecureVector<std::uint64_t>> factors = client.products.factors;
+      for (std::uint32_t f = 0; derived && f < 3; ++f) {
+        plan.products[s].derive(f, client.share, factors.emplace_back(n));
+      }
+      for (std::size_t i = 0; i < n; ++i) {
+        for (std::size_t k = 0; k < 2; ++k) {
+          std::uint64_t exact = 0;
+          for (const auto& term : plan.products[s].sums[k]) {
+            exact += factors[term.client][i] * engine.products.factors[term.engine][i];
+          }
+          QCOMPARE(client.products.sums[k][i] + engine.products.sums[k][i], exact);
+        }
+      }
+    }
+    for (const auto* view : {&sets.corrections, &sets.openings}) {
+      if (view->empty()) continue;
+      QVERIFY(chiSquare16(*view, 0) < 60);
+      QVERIFY(chiSquare16(*view, 60) < 60);
+    }
+    QVERIFY(derived || sets.openings.empty());
+  }
+
   void costsAreAsDeclared() {
     const auto model = residualModel();
     const auto weights = randomWeights(model, m_data);
     const Sets sets = deal(model, weights, false, m_data.seed(), m_data.seed(), m_data.seed());
     const offline::OfflineCost cost = offline::offlineCost(model);
     QCOMPARE(cost.correctionWords, sets.corrections.size());
-    QCOMPARE(cost.maskedOpeningWords, sets.openings.size());
+    QCOMPARE(cost.clientWords, sets.openings.size());
     QCOMPARE(cost.clientMemoryBytes, sets.client.memoryBytes());
     QCOMPARE(cost.engineMemoryBytes, sets.engine.memoryBytes());
   }

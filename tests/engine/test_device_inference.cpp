@@ -324,6 +324,24 @@ class TestDeviceInference : public QObject {
     QCOMPARE(talk.engine.bytesSent, std::uint64_t{0});
   }
 
+  // The processor serves it instead: nothing was sent, and the set and the seat are as good as new.
+  void anotherProtocolIsForTheProcessor() {
+    const Model model = tinyModel("conv_padded", 1);
+    DeviceEngine engine(gDevice);
+    const RandomSet set(*model, m_data, false);
+    {
+      auto seat = engine.seat(model);
+      QVERIFY(seat.ok());
+      offline::EngineSet other = set.make();
+      other.protocol = offline::Protocol::Espn;
+      const Status status = seat->take(other);
+      QVERIFY(!status.ok());
+      QCOMPARE(status.error().code, ErrorCode::Unsupported);
+      QCOMPARE(other.stages.size(), model->description().stages.size());
+    }
+    compare(model, engine, false);
+  }
+
 #ifdef PILLARBOX_TEST_GPU
   void aDeviceIsChecked() {
     const Status good = inference::checkDevice(gDevice);

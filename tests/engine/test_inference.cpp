@@ -109,59 +109,6 @@ const char* why(const Result<T>& result) {
   return result.ok() ? "" : result.error().message.c_str();
 }
 
-/// Greatest |p'| on [-limit, limit].
-double steepest(const models::Polynomial& polynomial, double limit) {
-  double greatest = 0;
-  for (double x = -limit; x <= limit; x += limit / 512) {
-    double slope = 0;
-    for (std::uint32_t j = 1; j <= polynomial.degree(); ++j) {
-      slope += j * static_cast<double>(polynomial.coefficients[j]) * std::pow(x, j - 1);
-    }
-    greatest = std::max(greatest, std::abs(slope) / std::ldexp(1, polynomial.fractionBits));
-  }
-  return greatest;
-}
-
-/// What the ulps of local truncation can add up to at each logit, in ulps of the logits: every
-/// truncation errs by at most one, and errors grow by the absolute weights and the polynomial's
-/// slope. In units of 2^-8 ulp, exact integers.
-std::vector<double> truncationBound(const LoadedModel& loaded, double limit) {
-  models::PublicModel model = loaded.model;
-  models::ModelWeights weights = loaded.weights;
-  for (auto& tensor : weights.weights) {
-    for (auto& w : tensor) w = std::abs(w);
-  }
-  for (auto& stage : model.stages) {
-    for (auto& op : stage.ops) {
-      for (auto& multiplier : op.multipliers) multiplier = std::abs(multiplier);
-    }
-  }
-  constexpr std::uint64_t kUlp = 256;
-  const auto packed = kernels::packWeights(model.stages, weights.weights);
-  kernels::Workspace workspace;
-  std::vector<std::vector<std::uint64_t>> errors = {
-      std::vector<std::uint64_t>(model.input.size(), 0)};
-  for (const auto& stage : model.stages) {
-    std::vector<std::span<const std::uint64_t>> inputs;
-    for (const std::uint32_t input : stage.inputs) inputs.emplace_back(errors[input]);
-    std::vector<std::uint64_t> out(stage.output.size());
-    kernels::applyStage(stage, inputs, packed, workspace, out);
-    for (std::uint64_t& error : out) {
-      error = (error >> stage.truncation) + 1 + kUlp;
-      if (stage.activation) {
-        error = static_cast<std::uint64_t>(
-                    std::ceil(static_cast<double>(error) * steepest(*stage.activation, limit))) +
-                kUlp;
-      }
-    }
-    errors.push_back(std::move(out));
-  }
-  std::vector<double> bound;
-  for (const std::uint64_t error : errors.back())
-    bound.push_back(static_cast<double>(error) / kUlp);
-  return bound;
-}
-
 /// Gives dealt sets the masks of the two-party mode: λ = λ0 + λ1 over the integers, λ0 the client's
 /// truncated share, λ1 of 56 bits and now and then next to an end of its range.
 void useIntegerMasks(testing::DealtSets& sets, testing::RandomWords& data) {
@@ -203,6 +150,7 @@ std::int64_t toUlps(double logit, const models::PublicModel& model) {
 Q_DECLARE_METATYPE(pillarbox::testing::Fault)
 Q_DECLARE_METATYPE(pillarbox::ErrorCode)
 Q_DECLARE_METATYPE(pillarbox::offline::Mode)
+Q_DECLARE_METATYPE(pillarbox::offline::Protocol)
 
 class TestInference : public QObject {
   Q_OBJECT
@@ -229,7 +177,7 @@ class TestInference : public QObject {
     const LoadedModel loaded = testing::makeTinyModel(name.toStdString(), m_data.word());
     const EngineModel model(loaded.model, loaded.weights);
     const models::FixedPointOracle oracle(loaded.model, loaded.weights, loaded.range);
-    const std::vector<double> bound = truncationBound(loaded, 2 * loaded.range);
+    const std::vector<double> bound = testing::logitBound(loaded, 2 * loaded.range);
     auto channels = testing::makeChannels();
     for (int repeat = 0; repeat < 3; ++repeat) {
       const auto image = testing::randomImage(loaded.model.input, m_data.word());
@@ -256,6 +204,124 @@ class TestInference : public QObject {
       }
       QVERIFY(outcome.engine.ok());
     }
+  }
+
+  // The other protocols, on networks of several stages, shortcuts and degrees, within what each
+  // declares, and with the rounds and bytes that each declares, on both sides.
+  void otherProtocols_data() {
+    QTest::addColumn<QString>("name");
+    QTest::addColumn<offline::Protocol>("protocol");
+    QTest::addColumn<offline::Mode>("mode");
+    for (const offline::Protocol protocol : offline::allProtocols()) {
+      if (protocol == offline::Protocol::HoneyBadger) continue;
+      for (const char* name : {"projection_shortcut", "pre_activation_blocks", "image_shortcut",
+                               "one_stage", "degree_2", "odd_terms", "degree_6"}) {
+        // ESPN has three bits left for a sixth power, which no network can live with.
+        if (protocol == offline::Protocol::Espn && name == std::string("degree_6")) continue;
+        for (const auto mode : {offline::Mode::Dealer, offline::Mode::FirstParty}) {
+          QTest::newRow(
+              qPrintable(QString("%1, %2, %3")
+                             .arg(name, offline::toString(protocol), offline::toString(mode))))
+              << QString(name) << protocol << mode;
+        }
+      }
+    }
+  }
+  void otherProtocols() {
+    QFETCH(QString, name);
+    QFETCH(offline::Protocol, protocol);
+    QFETCH(offline::Mode, mode);
+    const LoadedModel loaded = testing::makeTinyModel(name.toStdString(), m_data.word());
+    const EngineModel model(loaded.model, loaded.weights);
+    const auto activations = model.activations(protocol).value();
+    const auto bound = testing::logitBound(loaded, 2 * loaded.range, activations.get());
+    const auto cost = inference::onlineCost(loaded.model, activations.get());
+    const auto image = testing::randomImage(loaded.model.input, m_data.word());
+    auto channels = testing::makeChannels();
+    const auto outcome = testing::runBoth(
+        model, channels, testing::dealBoth(model, m_data, mode, 0, activations.get()), image, {},
+        activations.get());
+    QVERIFY2(outcome.engine.ok(), outcome.engine.error().message.c_str());
+    QVERIFY2(outcome.client.ok(), why(outcome.client));
+    const auto expected =
+        models::FixedPointOracle(loaded.model, loaded.weights, loaded.range).evaluate(image);
+    for (std::size_t i = 0; i < expected.logits.size(); ++i) {
+      const auto error = toUlps(outcome.client->logits[i], loaded.model) - expected.logits[i];
+      QVERIFY2(std::abs(static_cast<double>(error)) <= bound[i],
+               qPrintable(QString("logit %1: %2 ulps, bound %3").arg(i).arg(error).arg(bound[i])));
+    }
+    QCOMPARE(outcome.client->rounds, cost.rounds);
+    QCOMPARE(outcome.client->bytesSent, cost.bytesToEngine);
+    QCOMPARE(outcome.client->bytesReceived, cost.bytesToClient);
+    const net::MeterReading engine = channels.engine->meter();
+    QCOMPARE(engine.bytesReceived, cost.bytesToEngine);
+    QCOMPARE(engine.bytesSent, cost.bytesToClient);
+    QCOMPARE(engine.depth, 2 * cost.rounds);
+  }
+
+  // Where a tensor takes several frames: rounds and bytes of a network of the paper.
+  void otherProtocolsOnANetwork_data() {
+    QTest::addColumn<offline::Protocol>("protocol");
+    QTest::addColumn<int>("rounds");  // a stage: 1 by one or two messages, 2 by three
+    QTest::newRow("ESPN") << offline::Protocol::Espn << 7 + 1;
+    QTest::newRow("square-multiply") << offline::Protocol::SquareMultiply << 7 + 1;
+    QTest::newRow("Horner") << offline::Protocol::Horner << 2 * 7 + 1;
+  }
+  void otherProtocolsOnANetwork() {
+    QFETCH(offline::Protocol, protocol);
+    QFETCH(int, rounds);
+    const LoadedModel loaded = testing::makePaperModel("minionn");
+    const EngineModel model(loaded.model, loaded.weights);
+    const auto activations = model.activations(protocol).value();
+    const auto cost = inference::onlineCost(loaded.model, activations.get());
+    QCOMPARE(cost.rounds, static_cast<std::uint32_t>(rounds));
+    auto channels = testing::makeChannels();
+    const auto outcome = testing::runBoth(
+        model, channels,
+        testing::dealBoth(model, m_data, offline::Mode::Dealer, 0, activations.get()),
+        testing::randomImage(loaded.model.input, 3), {}, activations.get());
+    QVERIFY2(outcome.client.ok(), why(outcome.client));
+    QCOMPARE(outcome.client->rounds, cost.rounds);
+    QCOMPARE(outcome.client->bytesSent, cost.bytesToEngine);
+    QCOMPARE(outcome.client->bytesReceived, cost.bytesToClient);
+  }
+
+  // Every pair of protocols: neither party touches a set that was made for another one.
+  void aSetOfAnotherProtocolIsRefused() {
+    const LoadedModel loaded = testing::makeTinyModel("degree_2");
+    const EngineModel model(loaded.model, loaded.weights);
+    for (const offline::Protocol made : offline::allProtocols()) {
+      for (const offline::Protocol wanted : offline::allProtocols()) {
+        if (made == wanted) continue;
+        const auto makers = model.activations(made).value();
+        const auto users = model.activations(wanted).value();
+        testing::DealtSets sets =
+            testing::dealBoth(model, m_data, offline::Mode::Dealer, 0, makers.get());
+        auto channels = testing::makeChannels();
+        const auto client =
+            inference::runClient(*channels.client, loaded.model, std::move(sets.client),
+                                 testing::randomImage(loaded.model.input, 1), {}, users.get());
+        QVERIFY(!client.ok());
+        QVERIFY(client.error().message.find("protocol") != std::string::npos);
+        QVERIFY(!inference::runEngine(*channels.engine, model, std::move(sets.engine), nullptr,
+                                      users.get())
+                     .ok());
+        QCOMPARE(channels.client->meter().bytesSent, std::uint64_t{0});
+        QCOMPARE(channels.engine->meter().bytesSent, std::uint64_t{0});
+      }
+    }
+  }
+
+  // Horner's accumulators of 34 bits would spoil one image in a few on a network of ten million
+  // values; the sentence says so.
+  void aProtocolThatIsTooNarrowIsRefused() {
+    models::PublicModel model = testing::makeTinyModel("degree_2").model;
+    model.stages[0].output = {1, 4096, 4096};
+    QVERIFY(inference::Activations::make(model, offline::Protocol::HoneyBadger).ok());
+    const auto refused = inference::Activations::make(model, offline::Protocol::Horner);
+    QVERIFY(!refused.ok());
+    QCOMPARE(refused.error().code, ErrorCode::Unsupported);
+    QVERIFY(refused.error().message.find("one image in") != std::string::npos);
   }
 
   // Rounds and bytes, declared and metered on both sides, also where tensors travel in chunks.

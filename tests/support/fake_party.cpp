@@ -29,7 +29,7 @@ class FakeClient : public ClientParty {
     random::Seed seed;
     PILLARBOX_TRY(channel.receiveBytes(std::as_writable_bytes(std::span(seed.bytes))));
     net::WordStreamReader reader(channel, cost.correctionWords);
-    net::WordStreamWriter writer(channel, cost.maskedOpeningWords);
+    net::WordStreamWriter writer(channel, cost.clientWords);
     return offline::assembleClientSet(
         m_model, nullptr, index, seed,
         [&](std::span<std::uint64_t> words) -> Status {
@@ -75,7 +75,7 @@ class FakeEngine : public EngineParty {
                                      PILLARBOX_TRY(pace(0.5));
                                      return writer.write(words);
                                    }));
-    net::WordStreamReader reader(channel, cost.maskedOpeningWords);
+    net::WordStreamReader reader(channel, cost.clientWords);
     return offline::assembleEngineSet(model, index, engineSeed,
                                       [&](auto words) { return reader.read(words); });
   }

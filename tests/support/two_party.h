@@ -7,6 +7,7 @@
 
 #include "engine/inference/executor.h"
 #include "engine/offline/dealing.h"
+#include "models/loaded_model.h"
 #include "net/channel.h"
 #include "net/memory.h"
 #include "tests/support/random_words.h"
@@ -19,8 +20,10 @@ struct DealtSets {
 };
 
 /// Deals one set on fresh seeds, both halves in this process.
+/// @param activations  of the model, as below; null: HoneyBadger
 DealtSets dealBoth(const inference::EngineModel& model, RandomWords& data,
-                   offline::Mode mode = offline::Mode::Dealer, std::uint64_t index = 0);
+                   offline::Mode mode = offline::Mode::Dealer, std::uint64_t index = 0,
+                   const inference::Activations* activations = nullptr);
 
 /// Two channels back to back.
 struct ChannelPair {
@@ -35,6 +38,14 @@ struct TwoPartyOutcome {
 
 /// Runs one inference, the engine on a thread of its own.
 TwoPartyOutcome runBoth(const inference::EngineModel& model, ChannelPair& channels, DealtSets sets,
-                        std::span<const float> image, const inference::ProgressSink& progress = {});
+                        std::span<const float> image, const inference::ProgressSink& progress = {},
+                        const inference::Activations* activations = nullptr);
+
+/// What truncations and the protocol can add up to at each logit, in ulps of the logits: every
+/// truncation errs by at most one ulp, every activation by what its protocol declares, and errors
+/// grow by the absolute weights and the polynomial's slope.
+/// @param limit  activations' inputs stay below this
+std::vector<double> logitBound(const models::LoadedModel& loaded, double limit,
+                               const inference::Activations* activations = nullptr);
 
 }  // namespace pillarbox::testing

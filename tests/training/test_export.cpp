@@ -112,7 +112,7 @@ void roundTrip(const std::string& name, std::uint32_t size, bool disturbed = tru
   EXPECT_EQUAL(toClient, online.bytesToClient);
   const auto dealt = offline::offlineCost(model->model);
   EXPECT_EQUAL(cost.offlineToClient, 8 * dealt.correctionWords);
-  EXPECT_EQUAL(cost.offlineFromClient, 8 * dealt.maskedOpeningWords);
+  EXPECT_EQUAL(cost.offlineFromClient, 8 * dealt.clientWords);
   for (const auto& stage : model->model.stages) {
     if (!stage.activation) continue;
     EXPECT_EQUAL(stage.activation->fractionBits, 10U);

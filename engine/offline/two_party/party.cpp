@@ -228,6 +228,55 @@ Words gatherLambda(const std::vector<PowersPiece>& pieces, std::size_t count,
   return values;
 }
 
+/// One factor of a group's values, piece by piece. @param fill  of a piece: writes its values
+template <typename Fill>
+Words gatherFactor(const std::vector<PowersPiece>& pieces, std::size_t count, const Fill& fill) {
+  Words values(count);
+  for (const PowersPiece& piece : pieces) {
+    fill(piece, std::span<std::uint64_t>(values).subspan(piece.slot, piece.count));
+  }
+  return values;
+}
+
+std::span<const std::uint64_t> pieceOf(const Words& tensor, const PowersPiece& piece) {
+  return std::span<const std::uint64_t>(tensor).subspan(piece.first, piece.count);
+}
+
+/// The shares of a group's sums to where their stages keep them.
+template <typename Group, typename To>
+void copySums(const std::vector<PowersPiece>& pieces, const Group& group, const To& to) {
+  for (const PowersPiece& piece : pieces) {
+    std::vector<Words>& sums = to(piece.stage).sums;
+    for (std::size_t s = 0; s < sums.size(); ++s) {
+      const SecureVector<U128>& from = group.sum(s);
+      for (std::size_t i = 0; i < piece.count; ++i) {
+        sums[s][piece.first + i] = static_cast<std::uint64_t>(from[piece.slot + i]);
+      }
+    }
+  }
+}
+
+/// Room for shares of the sums.
+std::vector<Words> emptySums(const ProductPlan& plan, std::size_t values) {
+  std::vector<Words> sums;
+  for (std::size_t s = 0; s < plan.sums.size(); ++s) sums.emplace_back(values);
+  return sums;
+}
+
+/// The stream of a seed for a stage's factor; smaller numbers are for whole tensors.
+std::uint64_t factorStream(std::size_t stage, std::uint32_t factor) {
+  return (std::uint64_t{1} << 32) | (std::uint64_t{stage} << 16) | factor;
+}
+
+std::vector<Words> drawFactors(const random::Seed& seed, std::size_t stage, std::uint32_t count,
+                               std::size_t values) {
+  std::vector<Words> factors;
+  for (std::uint32_t i = 0; i < count; ++i) {
+    random::Expander(seed, factorStream(stage, i)).fill(factors.emplace_back(values));
+  }
+  return factors;
+}
+
 /// Shares of the powers before any group is made: λ itself, sign-extended, and room for the rest.
 std::vector<SecureVector<U128>> firstPowers(std::uint32_t degree, const Words& lambda) {
   std::vector<SecureVector<U128>> powers;
@@ -242,17 +291,84 @@ std::vector<SecureVector<U128>> firstPowers(std::uint32_t degree, const Words& l
 
 }  // namespace
 
-struct SetPlan::Parts {
+/// What does not depend on the activations' protocol.
+struct LinearParts {
   std::shared_ptr<const models::PublicModel> model;
   std::shared_ptr<const LinearContext> linear;
   std::vector<WeightedOpPlan> ops;    ///< in the order of the stages and of their ops
   std::vector<Unit> units;            ///< in the order in which they are requested
-  std::vector<Step> schedule;         ///< the client's; the engine answers in its order
+  std::vector<Step> schedule;         ///< of the requests
   std::vector<std::uint32_t> galois;  ///< exponents
+  SetCost cost;                       ///< so far
+  double distance = 0;                ///< of the view from what simulates it
+  double work = 0;
+};
+
+namespace {
+
+Result<std::shared_ptr<const LinearParts>> planLinear(
+    std::shared_ptr<const models::PublicModel> model) {
+  auto parts = std::make_shared<LinearParts>();
+  parts->model = model;
+  PILLARBOX_ASSIGN(parts->linear, LinearContext::create());
+  for (std::uint32_t s = 0; s < model->stages.size(); ++s) {
+    for (const LinearOp& op : model->stages[s].ops) {
+      if (!op.hasWeights()) continue;
+      PILLARBOX_ASSIGN(LinearPlan plan, parts->linear->plan(op));
+      parts->ops.push_back({s, &op, std::move(plan)});
+    }
+  }
+  std::vector<LinearPlan> plans;
+  SetCost& cost = parts->cost;
+  const he::Parameters& ring = parts->linear->parameters();
+  const std::uint64_t ciphertextMemory = 16 * ring.degree() * ring.q().count();
+  for (std::size_t i = 0; i < parts->ops.size(); ++i) {
+    const LinearPlan& plan = parts->ops[i].plan;
+    plans.push_back(plan);
+    for (const Pass& pass : plan.passes()) {
+      const Unit unit = unitOf(i, plan, pass);
+      cost.bytesToEngine += framed(unit.requests, unit.requestBytes);
+      cost.bytesToClient += framed(unit.replies, unit.replyBytes);
+      parts->work += unit.work;
+      parts->units.push_back(unit);
+    }
+    parts->distance += parts->linear->replyDistance() * static_cast<double>(plan.op().out.size());
+  }
+  cost.linearBytesToEngine = cost.bytesToEngine;
+  cost.linearBytesToClient = cost.bytesToClient;
+  parts->galois = galoisExponents(plans);
+  parts->schedule = scheduleOf(parts->units);
+  cost.keyBytes = framed(1, he::publicKeyBytes(ring)) +
+                  parts->galois.size() * framed(1, he::galoisKeyBytes(ring));
+  const std::uint64_t galoisMemory =
+      16 * ring.degree() * ring.full().count() * ring.q().count() + 8 * ring.degree();
+  cost.engineKeyMemoryBytes = ciphertextMemory + parts->galois.size() * galoisMemory;
+  return std::shared_ptr<const LinearParts>(std::move(parts));
+}
+
+}  // namespace
+
+struct SetPlan::Parts {
+  Parts(std::shared_ptr<const LinearParts> shared, CorrelationPlan plan)
+      : base(std::move(shared)),
+        correlations(std::move(plan)),
+        schedule(base->schedule),
+        work(base->work) {}
+
+  const std::shared_ptr<const LinearParts> base;
+  const CorrelationPlan correlations;
+  const std::shared_ptr<const models::PublicModel>& model = base->model;
+  const std::shared_ptr<const LinearContext>& linear = base->linear;
+  const std::vector<WeightedOpPlan>& ops = base->ops;
+  const std::vector<Unit>& units = base->units;
+  const std::vector<std::uint32_t>& galois = base->galois;
+  std::vector<Step> schedule;  ///< the client's; the engine answers in its order
   std::vector<PowersBatch> batches;
   std::vector<Window> windows;
   std::uint64_t groupMemory = 0;  ///< of the greatest window
-  double work = 0;
+  double work;
+
+  bool ofPowers() const { return correlations.protocol == Protocol::HoneyBadger; }
 
   /// Appends what comes after the linear requests. The groups of the first window are requested as
   /// soon as the shares are there that they begin with, those of another before the last answers
@@ -304,12 +420,13 @@ struct SetPlan::Parts {
   /// What a party holds while it makes a set, the finished set included. Sets are copied once as
   /// they are put together; what is sent waits in the channel (net/tls.h).
   std::uint64_t engineMemory(const SetCost& cost, unsigned threads) const {
-    return 2 * offlineCost(*model).engineMemoryBytes + std::max(passMemory(threads), groupMemory) +
+    return 2 * offlineCost(*model, correlations).engineMemoryBytes +
+           std::max(passMemory(threads), groupMemory) +
            std::min(cost.bytesToClient, 2 * kWindowBytes);
   }
   std::uint64_t clientMemory(const SetCost& cost, unsigned threads) const {
     const std::uint64_t limb = 8 * linear->parameters().degree();
-    return 2 * offlineCost(*model).clientMemoryBytes +
+    return 2 * offlineCost(*model, correlations).clientMemoryBytes +
            std::max<std::uint64_t>(threads * 32 * limb, groupMemory) +
            std::min(cost.bytesToEngine, 2 * kWindowBytes);
   }
@@ -326,48 +443,18 @@ struct SetPlan::Parts {
   }
 };
 
-Result<std::shared_ptr<const SetPlan>> SetPlan::create(
-    std::shared_ptr<const models::PublicModel> model) {
-  auto parts = std::make_shared<Parts>();
-  parts->model = model;
-  PILLARBOX_ASSIGN(parts->linear, LinearContext::create());
-  for (std::uint32_t s = 0; s < model->stages.size(); ++s) {
-    for (const LinearOp& op : model->stages[s].ops) {
-      if (!op.hasWeights()) continue;
-      PILLARBOX_ASSIGN(LinearPlan plan, parts->linear->plan(op));
-      parts->ops.push_back({s, &op, std::move(plan)});
-    }
-  }
-  std::vector<LinearPlan> plans;
-  SetCost cost;
-  double distance = 0;
-  const he::Parameters& ring = parts->linear->parameters();
-  const std::uint64_t ciphertextMemory = 16 * ring.degree() * ring.q().count();
-  for (std::size_t i = 0; i < parts->ops.size(); ++i) {
-    const LinearPlan& plan = parts->ops[i].plan;
-    plans.push_back(plan);
-    for (const Pass& pass : plan.passes()) {
-      const Unit unit = unitOf(i, plan, pass);
-      cost.bytesToEngine += framed(unit.requests, unit.requestBytes);
-      cost.bytesToClient += framed(unit.replies, unit.replyBytes);
-      parts->work += unit.work;
-      parts->units.push_back(unit);
-    }
-    distance += parts->linear->replyDistance() * static_cast<double>(plan.op().out.size());
-  }
-  cost.linearBytesToEngine = cost.bytesToEngine;
-  cost.linearBytesToClient = cost.bytesToClient;
-  parts->galois = galoisExponents(plans);
-  parts->schedule = scheduleOf(parts->units);
-  cost.keyBytes = framed(1, he::publicKeyBytes(ring)) +
-                  parts->galois.size() * framed(1, he::galoisKeyBytes(ring));
-  const std::uint64_t galoisMemory =
-      16 * ring.degree() * ring.full().count() * ring.q().count() + 8 * ring.degree();
-  cost.engineKeyMemoryBytes = ciphertextMemory + parts->galois.size() * galoisMemory;
+namespace {
 
-  PILLARBOX_ASSIGN(parts->batches, planPowers(*model));
-  for (std::size_t b = 0; b < parts->batches.size(); ++b) {
-    const PowersPlan& plan = parts->batches[b].plan;
+/// Plans what the linear layers are followed by.
+Status planActivations(SetPlan::Parts& parts, SetCost& cost) {
+  double distance = parts.base->distance;
+  if (parts.ofPowers()) {
+    PILLARBOX_ASSIGN(parts.batches, planPowers(*parts.model));
+  } else {
+    PILLARBOX_ASSIGN(parts.batches, planProducts(*parts.model, parts.correlations));
+  }
+  for (std::size_t b = 0; b < parts.batches.size(); ++b) {
+    const PowersPlan& plan = parts.batches[b].plan;
     const std::size_t groups = plan.groups();
     distance += plan.distance();
     if (groups == 0) continue;
@@ -382,17 +469,36 @@ Result<std::shared_ptr<const SetPlan>> SetPlan::create(
     }
     const std::size_t atOnce = std::clamp<std::size_t>(most, 1, groups);
     for (std::size_t first = 0; first < groups; first += atOnce) {
-      parts->windows.push_back({b, first, std::min(atOnce, groups - first)});
+      parts.windows.push_back({b, first, std::min(atOnce, groups - first)});
     }
-    parts->groupMemory = std::max<std::uint64_t>(parts->groupMemory, atOnce * plan.workBytes());
-    parts->work += static_cast<double>(groups) * groupWork(plan);
+    parts.groupMemory = std::max<std::uint64_t>(parts.groupMemory, atOnce * plan.workBytes());
+    parts.work += static_cast<double>(groups) * groupWork(plan);
   }
-  parts->schedulePowers();
-  cost.rounds = roundsOf(parts->schedule, parts->windows.size());
+  parts.schedulePowers();
+  cost.rounds = roundsOf(parts.schedule, parts.windows.size());
   cost.hidingBits = -std::log2(distance);
-  cost.clientMemoryBytes = parts->clientMemory(cost, kCountedThreads);
-  cost.engineMemoryBytes = parts->engineMemory(cost, kCountedThreads);
+  cost.clientMemoryBytes = parts.clientMemory(cost, kCountedThreads);
+  cost.engineMemoryBytes = parts.engineMemory(cost, kCountedThreads);
+  return {};
+}
 
+}  // namespace
+
+Result<std::shared_ptr<const SetPlan>> SetPlan::create(
+    std::shared_ptr<const models::PublicModel> model, const CorrelationPlan& correlations) {
+  PILLARBOX_ASSIGN(auto base, planLinear(std::move(model)));
+  return create(std::move(base), correlations);
+}
+
+Result<std::shared_ptr<const SetPlan>> SetPlan::with(const CorrelationPlan& correlations) const {
+  return create(m_parts->base, correlations);
+}
+
+Result<std::shared_ptr<const SetPlan>> SetPlan::create(std::shared_ptr<const LinearParts> base,
+                                                       const CorrelationPlan& correlations) {
+  SetCost cost = base->cost;
+  auto parts = std::make_shared<Parts>(std::move(base), correlations);
+  PILLARBOX_TRY(planActivations(*parts, cost));
   auto plan = std::make_shared<SetPlan>();
   plan->m_parts = std::move(parts);
   plan->m_cost = cost;
@@ -459,9 +565,10 @@ class Client : public ClientParty {
     Progress& progress;
     const SetPlan::Parts& parts = client.m_parts;
     const LinearClient linear{client.m_parts.linear, client.m_key};
-    std::vector<Words> masks;            ///< r: of the image, then by stage
-    std::vector<Words> inputs, outputs;  ///< of the ops with weights
-    std::vector<Words> shares;           ///< z0' by stage, as far as they are finished
+    std::vector<Words> masks;                 ///< r: of the image, then by stage
+    std::vector<Words> inputs, outputs;       ///< of the ops with weights
+    std::vector<Words> shares;                ///< z0' by stage, as far as they are finished
+    std::vector<std::vector<Words>> factors;  ///< uniform ones by stage; none for powers
     struct Groups {
       std::vector<std::unique_ptr<PowersClient>> groups;
       std::vector<std::vector<std::byte>> requests;
@@ -472,7 +579,8 @@ class Client : public ClientParty {
     Result<ClientSet> run(std::uint64_t index, const random::Seed& seed) {
       const models::PublicModel& model = *parts.model;
       set.index = index;
-      set.integerMasks = true;
+      set.protocol = parts.correlations.protocol;
+      set.integerMasks = parts.ofPowers();
       masks.emplace_back(model.input.size());
       for (std::size_t s = 0; s + 1 < model.stages.size(); ++s) {
         masks.emplace_back(model.stages[s].output.size());
@@ -480,6 +588,11 @@ class Client : public ClientParty {
       for (std::size_t i = 0; i < masks.size(); ++i) {
         random::Expander(seed, i).fill(masks[i]);
         ring::narrow(masks[i]);
+      }
+      for (std::size_t s = 0; s + 1 < model.stages.size(); ++s) {
+        const ProductPlan* products = parts.correlations.of(s);
+        factors.push_back(drawFactors(seed, s, products != nullptr ? products->clientUniform() : 0,
+                                      model.stages[s].output.size()));
       }
       prepareInputs();
       finishStages(0);
@@ -509,6 +622,10 @@ class Client : public ClientParty {
         }
       }
       if (set.stages.empty()) takeStages();
+      for (std::size_t s = 0; s < set.stages.size() && !parts.ofPowers(); ++s) {
+        set.stages[s].share = std::move(shares[s]);
+        set.stages[s].products.factors = std::move(factors[s]);
+      }
       set.inputMask = std::move(masks[0]);
       set.logitShare = std::move(shares.back());
       return std::move(set);
@@ -588,13 +705,37 @@ class Client : public ClientParty {
       here.requests.resize(window.count);
       PILLARBOX_TRY(inParallel(client.m_threads, count, [&](std::size_t i) -> Status {
         const std::size_t group = window.first + first + i;
-        const Words values = gatherLambda(batch.groups[group], batch.plan.valuesIn(group), shares);
-        here.groups[first + i] =
-            std::make_unique<PowersClient>(batch.plan, *client.m_powersKeys[window.batch], values);
+        const PowersSecretKey& key = *client.m_powersKeys[window.batch];
+        auto& made = here.groups[first + i];
+        if (parts.ofPowers()) {
+          const Words values =
+              gatherLambda(batch.groups[group], batch.plan.valuesIn(group), shares);
+          made = std::make_unique<PowersClient>(batch.plan, key, values);
+        } else {
+          made = std::make_unique<PowersClient>(batch.plan, key, groupFactors(batch, group));
+        }
         PILLARBOX_ASSIGN(here.requests[first + i], here.groups[first + i]->request());
         return {};
       }));
       return sendRequests(here, first, count);
+    }
+
+    /// The client's factors of a group's values.
+    std::vector<Words> groupFactors(const PowersBatch& batch, std::size_t group) const {
+      const std::vector<PowersPiece>& pieces = batch.groups[group];
+      const std::uint32_t count = parts.correlations.of(pieces.front().stage)->clientFactors;
+      std::vector<Words> result;
+      for (std::uint32_t f = 0; f < count; ++f) {
+        result.push_back(
+            gatherFactor(pieces, batch.plan.valuesIn(group),
+                         [&](const PowersPiece& piece, std::span<std::uint64_t> out) {
+                           const ProductPlan& products = *parts.correlations.of(piece.stage);
+                           if (products.derive)
+                             return products.derive(f, pieceOf(shares[piece.stage], piece), out);
+                           std::ranges::copy(pieceOf(factors[piece.stage][f], piece), out.begin());
+                         }));
+      }
+      return result;
     }
 
     Status finishLevel(std::size_t number, std::size_t level) {
@@ -624,11 +765,18 @@ class Client : public ClientParty {
           continue;
         }
         for (std::size_t g = first; g < first + count; ++g) {
-          copyPowers(
-              batch.groups[window.first + g],
-              here.groups[g]->powers(), [&](std::uint32_t stage) -> auto& {
-                return set.stages[stage].powers;
-              });
+          const std::vector<PowersPiece>& pieces = batch.groups[window.first + g];
+          if (parts.ofPowers()) {
+            copyPowers(
+                pieces, here.groups[g]->powers(), [&](std::uint32_t stage) -> auto& {
+                  return set.stages[stage].powers;
+                });
+          } else {
+            copySums(
+                pieces, *here.groups[g], [&](std::uint32_t stage) -> auto& {
+                  return set.stages[stage].products;
+                });
+          }
           here.groups[g].reset();
         }
       }
@@ -640,8 +788,13 @@ class Client : public ClientParty {
       const models::PublicModel& model = *parts.model;
       for (std::size_t s = 0; s < model.stages.size(); ++s) {
         if (!model.stages[s].activation) continue;
-        set.stages.push_back({std::move(masks[s + 1]),
-                              firstPowers(model.stages[s].activation->degree(), shares[s])});
+        ClientStage& stage = set.stages.emplace_back();
+        stage.mask = std::move(masks[s + 1]);
+        if (const ProductPlan* products = parts.correlations.of(s)) {
+          stage.products.sums = emptySums(*products, shares[s].size());
+        } else {
+          stage.powers = firstPowers(model.stages[s].activation->degree(), shares[s]);
+        }
       }
     }
   };
@@ -674,13 +827,24 @@ class Engine : public EngineParty {
                                           std::move(ledger));
       }));
     }
+    auto linear = std::make_shared<std::vector<LinearEngine>>();
     for (const WeightedOpPlan& op : engine->m_parts.ops) {
-      PILLARBOX_ASSIGN(LinearEngine linear,
+      PILLARBOX_ASSIGN(LinearEngine one,
                        LinearEngine::create(engine->m_parts.linear, op.plan,
                                             engine->m_weights->weights[op.op->weightIndex],
                                             engine->m_backend.get()));
-      engine->m_linear.push_back(std::move(linear));
+      linear->push_back(std::move(one));
     }
+    engine->m_linear = std::move(linear);
+    return std::shared_ptr<const EngineParty>(std::move(engine));
+  }
+
+  Result<std::shared_ptr<const EngineParty>> with(
+      const CorrelationPlan& correlations) const override {
+    PILLARBOX_ASSIGN(auto plan, m_plan->with(correlations));
+    auto engine = std::shared_ptr<Engine>(new Engine(std::move(plan), m_weights, m_threads));
+    engine->m_backend = m_backend;
+    engine->m_linear = m_linear;
     return std::shared_ptr<const EngineParty>(std::move(engine));
   }
 
@@ -722,13 +886,21 @@ class Engine : public EngineParty {
     Progress progress(pace, m_parts.work);
     EngineSet set;
     set.index = index;
-    set.integerMasks = true;
+    set.protocol = m_parts.correlations.protocol;
+    set.integerMasks = m_parts.ofPowers();
     PILLARBOX_TRY(linearPhase(channel, keys, set, progress));
 
     std::vector<Words> lambda(model.stages.size());
+    PILLARBOX_ASSIGN(const random::Seed seed, random::freshSeed());
     for (std::size_t s = 0; s < model.stages.size(); ++s) {
       const Stage& stage = model.stages[s];
       if (!stage.activation) continue;
+      if (const ProductPlan* products = m_parts.correlations.of(s)) {
+        ProductShares& own = set.stages[s].products;
+        own.factors = drawFactors(seed, s, products->engineFactors, stage.output.size());
+        own.sums = emptySums(*products, stage.output.size());
+        continue;
+      }
       PILLARBOX_ASSIGN(lambda[s],
                        m_parts.batches[m_batchOf[s]].plan.drawLambda(stage.output.size()));
       EngineStage& correlations = set.stages[s];
@@ -782,7 +954,7 @@ class Engine : public EngineParty {
             for (; unit < m_parts.units.size() && m_parts.units[unit].op == op; ++unit) {
               if (!status.ok()) continue;
               const Unit& here = m_parts.units[unit];
-              status = m_linear[op].evaluate(
+              status = (*m_linear)[op].evaluate(
                   *here.pass, keys.linear, sourceOf(channel, progress, 0), out,
                   sinkOf(channel, progress, here.work / static_cast<double>(here.replies)),
                   m_threads);
@@ -794,6 +966,22 @@ class Engine : public EngineParty {
       set.stages.push_back(std::move(correlations));
     }
     return {};
+  }
+
+  /// The engine's factors of a group's values.
+  static std::vector<Words> groupFactors(const PowersBatch& batch, std::size_t group,
+                                         const EngineSet& set) {
+    const std::vector<PowersPiece>& pieces = batch.groups[group];
+    std::vector<Words> result;
+    for (std::size_t f = 0; f < set.stages[pieces.front().stage].products.factors.size(); ++f) {
+      result.push_back(gatherFactor(pieces, batch.plan.valuesIn(group),
+                                    [&](const PowersPiece& piece, std::span<std::uint64_t> out) {
+                                      const Words& factor =
+                                          set.stages[piece.stage].products.factors[f];
+                                      std::ranges::copy(pieceOf(factor, piece), out.begin());
+                                    }));
+    }
+    return result;
   }
 
   Status powersPhase(net::Channel& channel, const Keys& keys, const std::vector<Words>& lambda,
@@ -815,9 +1003,14 @@ class Engine : public EngineParty {
             auto& group = groups[first + i];
             if (!group) {
               const std::size_t number = window.first + first + i;
-              const Words values =
-                  gatherLambda(batch.groups[number], plan.valuesIn(number), lambda);
-              group = std::make_unique<PowersEngine>(plan, *keys.powers[window.batch], values);
+              const PowersPublicKey& key = *keys.powers[window.batch];
+              if (m_parts.ofPowers()) {
+                const Words values =
+                    gatherLambda(batch.groups[number], plan.valuesIn(number), lambda);
+                group = std::make_unique<PowersEngine>(plan, key, values);
+              } else {
+                group = std::make_unique<PowersEngine>(plan, key, groupFactors(batch, number, set));
+              }
             }
             PILLARBOX_ASSIGN(messages[i], group->answer(messages[i]));
             return {};
@@ -828,11 +1021,18 @@ class Engine : public EngineParty {
           }
           if (level + 1 < plan.levels()) continue;
           for (std::size_t g = first; g < first + count; ++g) {
-            copyPowers(
-                batch.groups[window.first + g],
-                groups[g]->powers(), [&](std::uint32_t stage) -> auto& {
-                  return set.stages[stage].powers;
-                });
+            const std::vector<PowersPiece>& pieces = batch.groups[window.first + g];
+            if (m_parts.ofPowers()) {
+              copyPowers(
+                  pieces, groups[g]->powers(), [&](std::uint32_t stage) -> auto& {
+                    return set.stages[stage].powers;
+                  });
+            } else {
+              copySums(
+                  pieces, *groups[g], [&](std::uint32_t stage) -> auto& {
+                    return set.stages[stage].products;
+                  });
+            }
             groups[g].reset();
           }
         }
@@ -845,12 +1045,16 @@ class Engine : public EngineParty {
   const SetPlan::Parts& m_parts;
   const std::shared_ptr<const models::ModelWeights> m_weights;
   const unsigned m_threads;
-  std::vector<std::size_t> m_batchOf;              ///< by stage
-  std::shared_ptr<const LinearBackend> m_backend;  ///< null: the processor
-  std::vector<LinearEngine> m_linear;              ///< by op
+  std::vector<std::size_t> m_batchOf;                         ///< by stage
+  std::shared_ptr<const LinearBackend> m_backend;             ///< null: the processor
+  std::shared_ptr<const std::vector<LinearEngine>> m_linear;  ///< by op
 };
 
 }  // namespace
+
+Result<std::shared_ptr<const EngineParty>> EngineParty::with(const CorrelationPlan&) const {
+  return Error{ErrorCode::Unsupported, "these parties make sets for one activation protocol only"};
+}
 
 Result<std::unique_ptr<const ClientParty>> makeClientParty(std::shared_ptr<const SetPlan> plan,
                                                            unsigned threads) {

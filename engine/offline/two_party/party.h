@@ -20,6 +20,10 @@
 //     encryptions of shares             ------>
 //                                       <------         cross terms, masked
 //
+// That is for HoneyBadger. For the other activation protocols there are neither λ nor powers: the
+// client has its share z0' and its factors, the engine draws its own, and their products are made
+// by the same messages, in one level.
+//
 // Poolings, shortcuts and sums are public and linear, so each party applies them to what it has:
 // r before an op with weights, the shares behind one (every path has one at most). So z0 + (L(ŷ) +
 // s) = L(ŷ + r) holds as it does for dealt sets, and the online phase is the same.
@@ -50,6 +54,7 @@
 #include "engine/device/device.h"
 #include "engine/device/ledger.h"
 #include "engine/offline/correlation_set.h"
+#include "engine/offline/products.h"
 #include "models/description.h"
 #include "net/channel.h"
 
@@ -100,6 +105,9 @@ class EngineParty {
  public:
   virtual ~EngineParty() = default;
   virtual SetCost cost() const = 0;
+  /// The same model's sets for another activation protocol; shares what is prepared of the weights.
+  /// Errors: those of planning; Unsupported where a party knows one protocol only.
+  virtual Result<std::shared_ptr<const EngineParty>> with(const CorrelationPlan& plan) const;
   /// Errors: those of the channel; Format for keys that no honest client sends.
   virtual Result<std::shared_ptr<const EngineKeys>> receiveKeys(net::Channel& channel) const = 0;
   /// The engine's half. @param keys  of this party's receiveKeys
@@ -113,19 +121,26 @@ constexpr std::uint64_t kWindowBytes = std::uint64_t{32} << 20;
 /// Most memory that the groups of powers take which are worked on together (one may take more).
 constexpr std::uint64_t kGroupsMemory = std::uint64_t{512} << 20;
 
+struct LinearParts;
+
 /// Everything about the making of a model's sets that is public: both parties derive the same.
 class SetPlan {
  public:
+  /// @param correlations  what the sets hold; HoneyBadger's where none are given
   /// Errors: those of LinearPlan::make and planPowers (Unsupported: a network that this mode cannot
   /// serve).
   static Result<std::shared_ptr<const SetPlan>> create(
-      std::shared_ptr<const models::PublicModel> model);
+      std::shared_ptr<const models::PublicModel> model, const CorrelationPlan& correlations = {});
+  /// For the same model, whose linear layers are not planned again.
+  Result<std::shared_ptr<const SetPlan>> with(const CorrelationPlan& correlations) const;
   const SetCost& cost() const { return m_cost; }
 
   struct Parts;
   const Parts& parts() const { return *m_parts; }
 
  private:
+  static Result<std::shared_ptr<const SetPlan>> create(std::shared_ptr<const LinearParts> base,
+                                                       const CorrelationPlan& correlations);
   std::shared_ptr<const Parts> m_parts;
   SetCost m_cost;
 };

@@ -29,7 +29,9 @@ using Scheme = PowersPlan::Scheme;
 constexpr std::uint32_t kDigitBits = 48;  // of random integers; the kernels take 50
 constexpr std::size_t kMaxRows = 40;
 
+/// A group's values of one party before anything is answered; [k-1] by number.
 Powers makePowers(const Scheme& scheme, std::span<const std::uint64_t> lambda) {
+  if (scheme.degree == 0) throw std::logic_error("a plan of products has no powers");
   if (lambda.size() > scheme.slots()) throw std::logic_error("more values than slots");
   Powers powers(scheme.degree);
   for (auto& power : powers) power.resize(lambda.size());
@@ -37,6 +39,22 @@ Powers makePowers(const Scheme& scheme, std::span<const std::uint64_t> lambda) {
     powers[0][i] = static_cast<U128>(static_cast<I128>(static_cast<std::int64_t>(lambda[i])));
   }
   return powers;
+}
+
+/// Of products: a party's factors, the first of which has number `first`, and room for the sums.
+Powers makeProducts(const Scheme& scheme, std::span<const SecureVector<std::uint64_t>> factors,
+                    std::uint32_t first, std::uint32_t count) {
+  if (scheme.degree != 0 || factors.size() != count)
+    throw std::logic_error("other factors are due");
+  const std::size_t size = factors.empty() ? 0 : factors[0].size();
+  if (size > scheme.slots()) throw std::logic_error("more values than slots");
+  Powers values(scheme.ownValues());
+  for (std::uint32_t i = 0; i < count; ++i) {
+    if (factors[i].size() != size) throw std::logic_error("factors of different lengths");
+    values[first - 1 + i].assign(factors[i].begin(), factors[i].end());
+  }
+  for (std::uint32_t s = 0; s < scheme.sums; ++s) values[scheme.firstSum() - 1 + s].resize(size);
+  return values;
 }
 
 /// The values of a share modulo 2^bits as slots: entry j of limb i is value j times factors[i].
@@ -204,6 +222,16 @@ Error outOfRange(const char* what) {
   return refuse(ErrorCode::Protocol, std::string(what) + " holds a residue out of range");
 }
 
+/// λ^k = λ^a·λ^b: makes a share of it from the share of the cross terms, which is there.
+void addOwnProduct(const Scheme& scheme, Powers& powers, std::uint32_t k) {
+  const auto [a, b] = scheme.split[k];
+  if (a == 0) return;
+  const SecureVector<U128>&left = powers[a - 1], &right = powers[b - 1];
+  SecureVector<U128>& out = powers[k - 1];
+  const U128 times = a == b ? 2 : 1;
+  for (std::size_t j = 0; j < out.size(); ++j) out[j] = left[j] * right[j] + times * out[j];
+}
+
 /// x *= y, entry by entry.
 void multiplyBy(const Basis& basis, Poly& x, const Poly& y) {
   for (std::size_t i = 0; i < basis.count(); ++i) {
@@ -288,11 +316,18 @@ struct PowersClient::State {
 PowersClient::PowersClient(const PowersPlan& plan, const PowersSecretKey& key,
                            std::span<const std::uint64_t> lambda)
     : m_state(new State{plan, key.m_state, makePowers(plan.scheme(), lambda)}) {}
+PowersClient::PowersClient(const PowersPlan& plan, const PowersSecretKey& key,
+                           std::span<const SecureVector<std::uint64_t>> factors)
+    : m_state(new State{plan, key.m_state,
+                        makeProducts(plan.scheme(), factors, 1, plan.scheme().clientFactors)}) {}
 PowersClient::~PowersClient() = default;
 PowersClient::PowersClient(PowersClient&&) noexcept = default;
 PowersClient& PowersClient::operator=(PowersClient&&) noexcept = default;
 std::vector<SecureVector<U128>>& PowersClient::powers() {
   return m_state->powers;
+}
+const SecureVector<U128>& PowersClient::sum(std::size_t number) const {
+  return m_state->powers.at(m_state->plan.scheme().firstSum() - 1 + number);
 }
 
 namespace {
@@ -335,7 +370,7 @@ Result<std::vector<std::byte>> PowersClient::request() {
   Writer writer(s.plan.requestBytes(s.level));
   const Seed seed = sampler.seed();
   writer.seed(seed);
-  for (std::uint32_t k = 1; k <= scheme.degree; ++k) {
+  for (std::uint32_t k = 1; k <= scheme.values; ++k) {
     if (scheme.sentLevel[k] != s.level + 1) continue;
     for (std::size_t p = 0; p < scheme.parts.size(); ++p) {
       if (scheme.parts[p].sentT[k] == 0) continue;
@@ -404,12 +439,10 @@ void PowersClient::State::decrypt(Reader& reader, std::size_t part, std::uint32_
   }
 }
 
-/// Share = local square or product + v + m, from the residues of v + m.
+/// Share = v + m, from its residues; of a power also the product of this party's own.
 void PowersClient::State::finishPower(std::uint32_t k, std::span<const Poly> slots) {
   const Scheme& scheme = plan.scheme();
   const Scheme::Crt& crt = scheme.crt[k];
-  const auto [a, b] = scheme.split[k];
-  const SecureVector<U128>&left = powers[a - 1], &right = powers[b - 1];
   SecureVector<U128>& out = powers[k - 1];
   std::vector<double> reciprocal;
   for (const Modulus& p : crt.primes) reciprocal.push_back(1.0 / static_cast<double>(p.value()));
@@ -423,8 +456,9 @@ void PowersClient::State::finishPower(std::uint32_t k, std::span<const Poly> slo
       quotient += static_cast<double>(static_cast<std::int64_t>(u)) * reciprocal[i];
     }
     value -= static_cast<std::uint64_t>(static_cast<std::int64_t>(quotient)) * crt.product;
-    out[j] = left[j] * right[j] + (a == b ? value + value : value);
+    out[j] = value;
   }
+  addOwnProduct(scheme, powers, k);
 }
 
 Status PowersClient::finish(std::span<const std::byte> answer) {
@@ -434,7 +468,7 @@ Status PowersClient::finish(std::span<const std::byte> answer) {
   PILLARBOX_TRY(checkLength("an answer", answer.size(), s.plan.answerBytes(s.level)));
   Reader reader(answer);
   bool good = true;
-  for (std::uint32_t k = 2; k <= scheme.degree; ++k) {
+  for (std::uint32_t k = 1; k <= scheme.values; ++k) {
     if (scheme.level[k] != s.level + 1) continue;
     std::vector<Poly> slots;
     for (std::size_t p = 0; p < scheme.parts.size(); ++p) {
@@ -459,7 +493,7 @@ struct PowersEngine::State {
     Seed seed;
     std::vector<Poly> c0;  // [part]
   };
-  ByPower<Received> received;
+  ByValue<Received> received;
 
   void answerPart(Sampler& sampler, std::size_t part, std::uint32_t k, const Masks& masks,
                   Writer& writer) const;
@@ -468,11 +502,22 @@ struct PowersEngine::State {
 PowersEngine::PowersEngine(const PowersPlan& plan, const PowersPublicKey& key,
                            std::span<const std::uint64_t> lambda)
     : m_state(new State{plan, key.m_state, makePowers(plan.scheme(), lambda), 0, {}}) {}
+PowersEngine::PowersEngine(const PowersPlan& plan, const PowersPublicKey& key,
+                           std::span<const SecureVector<std::uint64_t>> factors)
+    : m_state(new State{plan,
+                        key.m_state,
+                        makeProducts(plan.scheme(), factors, plan.scheme().firstEngineFactor(),
+                                     plan.scheme().engineFactors),
+                        0,
+                        {}}) {}
 PowersEngine::~PowersEngine() = default;
 PowersEngine::PowersEngine(PowersEngine&&) noexcept = default;
 PowersEngine& PowersEngine::operator=(PowersEngine&&) noexcept = default;
 std::vector<SecureVector<U128>>& PowersEngine::powers() {
   return m_state->powers;
+}
+const SecureVector<U128>& PowersEngine::sum(std::size_t number) const {
+  return m_state->powers.at(m_state->plan.scheme().firstSum() - 1 + number);
 }
 
 void PowersEngine::State::answerPart(Sampler& sampler, std::size_t part, std::uint32_t k,
@@ -482,22 +527,20 @@ void PowersEngine::State::answerPart(Sampler& sampler, std::size_t part, std::ui
   const PartTables& tables = scheme.tables[part];
   const AnswerTables& answer = *tables.answer[k];
   const PowersPublicKey::State::Part& publicKey = key->parts[part];
-  const auto [a, b] = scheme.split[k];
   const Basis& basis = answer.all;
   const std::size_t tCount = answer.t.count(), n = basis.degree();
   // Limb i of the answer's basis in a polynomial with `t` primes of t.
   const auto limbIn = [&](std::size_t i, std::size_t t) { return i < tCount ? i : t + i - tCount; };
 
-  // The factors: S_a is multiplied by E_b, S_b by E_a.
-  struct Term {
+  struct Factor {
     std::uint32_t sent;
-    Poly low, high;  // the factor, transformed: over t, over D
+    Poly low, high;  // the engine's, transformed: over t, over D
     std::size_t limbs;
   };
-  std::vector<Term> terms;
-  for (std::size_t side = 0; side < (a == b ? 1 : 2); ++side) {
-    const std::uint32_t sent = side == 0 ? a : b, own = side == 0 ? b : a;
-    const std::uint32_t ownBits = own == 1 ? 64 : scheme.ringBits - (a == b ? 1 : 0);
+  const std::vector<Term>& terms = scheme.terms[k];
+  std::vector<Factor> factors;
+  for (std::size_t i = 0; i < terms.size(); ++i) {
+    const auto [sent, own, ownBits] = terms[i];
     Poly low(answer.t);
     fillSlots(answer.t, powers[own - 1], ownBits, {}, low);
     Poly coefficients = low;
@@ -505,10 +548,10 @@ void PowersEngine::State::answerPart(Sampler& sampler, std::size_t part, std::ui
     Poly high = answer.lift.apply(coefficients);
     he::forward(answer.d, high);
     if (sizes.sentD[sent] < answer.d.count()) {
-      he::scale(answer.t, low, answer.ratio[side]);
-      he::scale(answer.d, high, std::span(answer.ratio[side]).subspan(tCount));
+      he::scale(answer.t, low, answer.ratio[i]);
+      he::scale(answer.d, high, std::span(answer.ratio[i]).subspan(tCount));
     }
-    terms.push_back({sent, std::move(low), std::move(high), tCount + sizes.sentD[sent]});
+    factors.push_back({sent, std::move(low), std::move(high), tCount + sizes.sentD[sent]});
   }
 
   // Prime by prime: the encryption of zero, the products, D·m (zero modulo D's primes).
@@ -516,18 +559,20 @@ void PowersEngine::State::answerPart(Sampler& sampler, std::size_t part, std::ui
   for (std::size_t i = 0; i < basis.count(); ++i) {
     const Modulus& q = basis.modulus(i);
     basis.ntt(i).forward(u.limb(i));
-    std::array<const std::uint64_t*, 3> left{u.limb(i)}, right0, right1;
+    std::vector<const std::uint64_t*> left(1 + factors.size()), right0(left), right1(left);
+    left[0] = u.limb(i);
     right0[0] = publicKey.b.limb(limbIn(i, tables.t.count()));
     right1[0] = publicKey.a.limb(limbIn(i, tables.t.count()));
-    std::array<Poly, 2> expanded;
+    std::vector<Poly> expanded(factors.size());
     std::size_t count = 1;
-    for (const Term& term : terms) {
-      if (i >= term.limbs) continue;  // the factor is a multiple of this prime
-      const Received& from = received[term.sent];
-      const std::size_t limb = limbIn(i, sizes.sentT[term.sent]);
-      Poly& c1Limb = expanded[count - 1] = he::expandUniform(
-          tables.single[limbIn(i, tables.t.count())], from.seed, streamOf(part, term.sent) + limb);
-      left[count] = i < tCount ? term.low.limb(i) : term.high.limb(i - tCount);
+    for (const Factor& factor : factors) {
+      if (i >= factor.limbs) continue;  // the factor is a multiple of this prime
+      const Received& from = received[factor.sent];
+      const std::size_t limb = limbIn(i, sizes.sentT[factor.sent]);
+      Poly& c1Limb = expanded[count - 1] =
+          he::expandUniform(tables.single[limbIn(i, tables.t.count())], from.seed,
+                            streamOf(part, factor.sent) + limb);
+      left[count] = i < tCount ? factor.low.limb(i) : factor.high.limb(i - tCount);
       right0[count] = from.c0[part].limb(limb);
       right1[count++] = c1Limb.limb(0);
     }
@@ -559,7 +604,7 @@ Result<std::vector<std::byte>> PowersEngine::answer(std::span<const std::byte> r
   PILLARBOX_TRY(checkLength("a request", request.size(), s.plan.requestBytes(s.level)));
   Reader reader(request);
   const Seed seed = reader.seed();
-  for (std::uint32_t k = 1; k <= scheme.degree; ++k) {
+  for (std::uint32_t k = 1; k <= scheme.values; ++k) {
     if (scheme.sentLevel[k] != s.level + 1) continue;
     State::Received& received = s.received[k];
     received.seed = seed;
@@ -576,19 +621,15 @@ Result<std::vector<std::byte>> PowersEngine::answer(std::span<const std::byte> r
   PILLARBOX_ASSIGN(const Seed maskSeed, random::freshSeed());
   Expander maskStream(maskSeed, 0);
   Writer writer(s.plan.answerBytes(s.level));
-  for (std::uint32_t k = 2; k <= scheme.degree; ++k) {
+  for (std::uint32_t k = 1; k <= scheme.values; ++k) {
     if (scheme.level[k] != s.level + 1) continue;
     const Masks masks(maskStream, scheme.slots(), scheme.tBits[k]);
     for (std::size_t p = 0; p < scheme.parts.size(); ++p) {
       if (scheme.parts[p].answerT[k] != 0) s.answerPart(sampler, p, k, masks, writer);
     }
-    const auto [a, b] = scheme.split[k];
-    const SecureVector<U128>&left = s.powers[a - 1], &right = s.powers[b - 1];
     SecureVector<U128>& out = s.powers[k - 1];
-    for (std::size_t j = 0; j < out.size(); ++j) {
-      const U128 mask = masks.wide(j);
-      out[j] = left[j] * right[j] - (a == b ? mask + mask : mask);
-    }
+    for (std::size_t j = 0; j < out.size(); ++j) out[j] = 0 - masks.wide(j);
+    addOwnProduct(scheme, s.powers, k);
   }
   ++s.level;
   return writer.finish();

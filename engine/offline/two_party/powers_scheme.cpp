@@ -1,8 +1,10 @@
 #include "engine/offline/two_party/powers_scheme.h"
 
 #include <algorithm>
+#include <bit>
 #include <cmath>
 #include <stdexcept>
+#include <utility>
 
 #include "engine/he/parameters.h"
 #include "engine/random/random.h"
@@ -20,6 +22,7 @@ using random::Seed;
 
 namespace {
 
+constexpr std::uint32_t kWordBits = 64;
 constexpr std::uint32_t kMinLimbBits = 26;  // primes 1 mod 2n are dense enough from here on
 constexpr std::uint32_t kMaxPrecisionBits = 18;
 constexpr double kProductTolerance = 0.09;  // bits by which a product of primes may fall short
@@ -38,18 +41,19 @@ std::uint32_t PartSizes::bits() const {
   return sum(tBits, tBits.size()) + sum(dBits, dBits.size());
 }
 
-/// Bits of a bound on |e·P|, P with coefficients below 2^tBits / 2, for one or two products.
-std::uint32_t noiseBits(std::uint32_t tBits, std::uint32_t logSlots, bool two) {
-  return tBits + (logSlots + 8 + (two ? 1 : 0) + 1) / 2;
+std::uint32_t noiseBits(std::uint32_t tBits, std::uint32_t logSlots, std::size_t products) {
+  // Their errors are independent: the variance grows by the number of products.
+  const auto grown = static_cast<std::uint32_t>(std::bit_width(products - 1));
+  return tBits + (logSlots + 8 + grown + 1) / 2;
 }
 
 Error refuse(ErrorCode code, std::string message) {
   return {code, "shares of powers: " + std::move(message)};
 }
 
-/// Streams of a message's seed: 64 for each pair of part and power.
-std::uint64_t streamOf(std::size_t part, std::uint32_t power) {
-  return (std::uint64_t{part} * (kMaxDegree + 1) + power) * 64;
+/// Streams of a message's seed: 64 for each pair of part and value.
+std::uint64_t streamOf(std::size_t part, std::uint32_t value) {
+  return (std::uint64_t{part} * (kMaxValues + 1) + value) * 64;
 }
 
 namespace {
@@ -87,47 +91,27 @@ std::uint32_t limbsFor(std::span<const std::uint32_t> limbs, std::uint32_t bits)
   return count;
 }
 
-std::optional<Sizes> makeSizes(const PowersShape& shape, std::uint32_t logSlots,
-                               const ByPower<Split>& split) {
-  Sizes sizes;
-  sizes.logSlots = logSlots;
-  sizes.degree = shape.degree;
-  sizes.ringBits = std::min<std::uint32_t>(
-      128, (shape.degree - 1) * shape.precisionBits + shape.polynomialBits + ring::kNarrowBits);
-  sizes.clientBits = 64 - shape.truncation;
-  sizes.answerBits1 = 4 + (logSlots + 1) / 2;
-  sizes.split = split;
-
-  // Widths over the integers.
+/// Lays out primes for answers whose terms and tBits are there. False: no part is small enough.
+bool layOut(Sizes& sizes) {
+  const std::uint32_t logSlots = sizes.logSlots;
   std::vector<std::uint32_t> widths;
-  for (std::uint32_t k = 2; k <= shape.degree; ++k) {
-    const std::uint32_t a = split[k].a, b = split[k].b;
-    sizes.level[k] = std::max(sizes.level[a], sizes.level[b]) + 1;
-    sizes.levels = std::max(sizes.levels, sizes.level[k]);
-    const auto client = [&](std::uint32_t j) {
-      return j == 1 ? sizes.clientBits - 1 : sizes.ringBits - 1;
-    };
-    const auto engine = [&](std::uint32_t j) {
-      return j == 1 ? ring::kNarrowBits - 1 : sizes.ringBits - (a == b ? 2 : 1);
-    };
-    const std::uint32_t p = client(a) + engine(b), q = client(b) + engine(a);
-    sizes.tBits[k] = std::max(p, q) + kHidingBits + 1 + (a != b && p == q ? 1 : 0);
+  std::size_t mostTerms = 2;
+  for (std::uint32_t k = 1; k <= sizes.values; ++k) {
+    if (sizes.level[k] == 0) continue;
     widths.push_back(sizes.tBits[k]);
-    for (const std::uint32_t j : {a, b}) {
-      if (sizes.sentLevel[j] == 0 || sizes.sentLevel[j] > sizes.level[k]) {
-        sizes.sentLevel[j] = sizes.level[k];
-      }
-    }
+    mostTerms = std::max(mostTerms, sizes.terms[k].size());
   }
-  if (widths.empty()) return sizes;
+  if (widths.empty()) return true;
   spread(widths);
-  for (std::uint32_t k = 2; k <= shape.degree; ++k) {
+  for (std::uint32_t k = 1; k <= sizes.values; ++k) {
+    if (sizes.level[k] == 0) continue;
     sizes.tBits[k] = *std::lower_bound(widths.begin(), widths.end(), sizes.tBits[k]);
   }
 
   // The primes of t, cut into parts whose ciphertexts stay below the security bound.
   const std::uint32_t bound = he::Parameters::securityBound(1U << logSlots);
-  const std::uint32_t partBits = (bound - (noiseBits(0, logSlots, true) + kHidingBits + 2)) / 2;
+  const std::uint32_t partBits =
+      (bound - (noiseBits(0, logSlots, mostTerms) + kHidingBits + 2)) / 2;
   const std::uint32_t limbsInPart = (partBits + he::kMaxPrimeBits - 1) / he::kMaxPrimeBits;
   const std::uint32_t maxLimb =
       widths.back() <= partBits ? he::kMaxPrimeBits : partBits / limbsInPart;
@@ -139,25 +123,25 @@ std::optional<Sizes> makeSizes(const PowersShape& shape, std::uint32_t logSlots,
     }
     PartSizes& part = sizes.parts.back();
     part.tBits.push_back(limb);
-    for (std::uint32_t k = 2; k <= shape.degree; ++k) {
-      if (sizes.tBits[k] <= total) continue;
+    for (std::uint32_t k = 1; k <= sizes.values; ++k) {
+      if (sizes.level[k] == 0 || sizes.tBits[k] <= total) continue;
       part.answerT[k] = static_cast<std::uint32_t>(part.tBits.size());
-      part.sentT[split[k].a] = std::max(part.sentT[split[k].a], part.answerT[k]);
-      part.sentT[split[k].b] = std::max(part.sentT[split[k].b], part.answerT[k]);
+      for (const Term& term : sizes.terms[k]) {
+        part.sentT[term.sent] = std::max(part.sentT[term.sent], part.answerT[k]);
+      }
     }
     total += limb;
   }
 
   // D of every encryption.
   for (PartSizes& part : sizes.parts) {
-    ByPower<std::uint32_t> need{};
-    for (std::uint32_t k = 2; k <= shape.degree; ++k) {
+    ByValue<std::uint32_t> need{};
+    for (std::uint32_t k = 1; k <= sizes.values; ++k) {
       if (part.answerT[k] == 0) continue;
-      const auto [a, b] = split[k];
       const std::uint32_t bits =
-          noiseBits(sum(part.tBits, part.answerT[k]), logSlots, a != b) + kHidingBits + 2;
-      need[a] = std::max(need[a], bits);
-      need[b] = std::max(need[b], bits);
+          noiseBits(sum(part.tBits, part.answerT[k]), logSlots, sizes.terms[k].size()) +
+          kHidingBits + 2;
+      for (const Term& term : sizes.terms[k]) need[term.sent] = std::max(need[term.sent], bits);
     }
     std::vector<std::uint32_t> needs;
     for (const std::uint32_t bits : need) {
@@ -165,17 +149,84 @@ std::optional<Sizes> makeSizes(const PowersShape& shape, std::uint32_t logSlots,
     }
     spread(needs);
     part.dBits = limbsThrough(needs, he::kMaxPrimeBits);
-    for (std::uint32_t k = 1; k <= shape.degree; ++k) {
+    for (std::uint32_t k = 1; k <= sizes.values; ++k) {
       if (need[k] != 0) part.sentD[k] = limbsFor(part.dBits, need[k]);
     }
-    if (part.bits() > bound) return std::nullopt;
+    if (part.bits() > bound) return false;
   }
-  return sizes;
+  return true;
+}
+
+std::uint32_t answerBits1For(std::uint32_t logSlots) {
+  return 4 + (logSlots + 1) / 2;
+}
+
+/// One round trip: every factor is encrypted, every sum answered.
+std::optional<Sizes> productSizes(const ProductPlan& plan, std::uint32_t logSlots) {
+  Sizes sizes;
+  sizes.logSlots = logSlots;
+  sizes.ringBits = kWordBits;
+  sizes.clientFactors = plan.clientFactors;
+  sizes.sums = static_cast<std::uint32_t>(plan.sums.size());
+  sizes.engineFactors = plan.engineFactors;
+  sizes.values = sizes.clientFactors + sizes.sums;
+  sizes.levels = sizes.sums == 0 ? 0 : 1;
+  sizes.answerBits1 = answerBits1For(logSlots);
+  for (std::uint32_t s = 0; s < sizes.sums; ++s) {
+    const std::uint32_t k = sizes.firstSum() + s;
+    for (const ProductPlan::Term& term : plan.sums[s]) {
+      sizes.terms[k].push_back(
+          {term.client + 1, sizes.firstEngineFactor() + term.engine, kWordBits});
+      sizes.sentLevel[term.client + 1] = 1;
+    }
+    const auto grown = static_cast<std::uint32_t>(std::bit_width(sizes.terms[k].size() - 1));
+    sizes.level[k] = 1;
+    sizes.tBits[k] = 2 * (kWordBits - 1) + grown + kHidingBits + 1;
+  }
+  return layOut(sizes) ? std::optional(sizes) : std::nullopt;
+}
+
+std::optional<Sizes> makeSizes(const PowersShape& shape, std::uint32_t logSlots,
+                               const ByValue<Split>& split) {
+  Sizes sizes;
+  sizes.logSlots = logSlots;
+  sizes.degree = sizes.values = shape.degree;
+  sizes.ringBits = std::min<std::uint32_t>(
+      128, (shape.degree - 1) * shape.precisionBits + shape.polynomialBits + ring::kNarrowBits);
+  sizes.clientBits = 64 - shape.truncation;
+  sizes.answerBits1 = answerBits1For(logSlots);
+  sizes.split = split;
+
+  // Widths over the integers.
+  for (std::uint32_t k = 2; k <= shape.degree; ++k) {
+    const std::uint32_t a = split[k].a, b = split[k].b;
+    sizes.level[k] = std::max(sizes.level[a], sizes.level[b]) + 1;
+    sizes.levels = std::max(sizes.levels, sizes.level[k]);
+    const auto client = [&](std::uint32_t j) {
+      return j == 1 ? sizes.clientBits - 1 : sizes.ringBits - 1;
+    };
+    const auto engine = [&](std::uint32_t j) {
+      return j == 1 ? ring::kNarrowBits - 1 : sizes.ringBits - (a == b ? 2 : 1);
+    };
+    const auto ownBits = [&](std::uint32_t j) {
+      return j == 1 ? kWordBits : sizes.ringBits - (a == b ? 1 : 0);
+    };
+    sizes.terms[k].push_back({a, b, ownBits(b)});
+    if (a != b) sizes.terms[k].push_back({b, a, ownBits(a)});
+    const std::uint32_t p = client(a) + engine(b), q = client(b) + engine(a);
+    sizes.tBits[k] = std::max(p, q) + kHidingBits + 1 + (a != b && p == q ? 1 : 0);
+    for (const std::uint32_t j : {a, b}) {
+      if (sizes.sentLevel[j] == 0 || sizes.sentLevel[j] > sizes.level[k]) {
+        sizes.sentLevel[j] = sizes.level[k];
+      }
+    }
+  }
+  return layOut(sizes) ? std::optional(sizes) : std::nullopt;
 }
 
 /// Calls `use` with every way to split λ^k..λ^d.
 template <typename Use>
-void forSplits(ByPower<Split>& split, std::uint32_t k, std::uint32_t degree, const Use& use) {
+void forSplits(ByValue<Split>& split, std::uint32_t k, std::uint32_t degree, const Use& use) {
   if (k > degree) return use();
   for (std::uint32_t b = 1; 2 * b <= k; ++b) {
     split[k] = {k - b, b};
@@ -283,19 +334,20 @@ PowersPlan::Scheme::Scheme(const Sizes& sizes) : Sizes(sizes) {
     table.d = primesOf(part.dBits);
     table.all = table.t.with(table.d);
     for (std::size_t i = 0; i < table.all.count(); ++i) table.single.push_back(table.all.single(i));
-    for (std::uint32_t k = 1; k <= degree; ++k) {
+    for (std::uint32_t k = 1; k <= values; ++k) {
       if (part.sentT[k] == 0) continue;
       const Basis t = table.t.prefix(part.sentT[k]), d = table.d.prefix(part.sentD[k]);
       table.sent[k] = t.with(d);
       table.sentDModT[k] = he::productMod(d, t);
     }
-    for (std::uint32_t k = 2; k <= degree; ++k) {
+    for (std::uint32_t k = 1; k <= values; ++k) {
       if (part.answerT[k] == 0) continue;
-      const auto [a, b] = split[k];
-      const std::uint32_t limbs = std::max(part.sentD[a], part.sentD[b]);
+      std::uint32_t limbs = 0;
+      for (const Term& term : terms[k]) limbs = std::max(limbs, part.sentD[term.sent]);
       const Basis t = table.t.prefix(part.answerT[k]), d = table.d.prefix(limbs);
       const auto dBits = static_cast<std::uint32_t>(d.bits() + kProductTolerance);
-      if (dBits < noiseBits(sum(part.tBits, part.answerT[k]), logSlots, a != b) + kHidingBits + 2) {
+      if (dBits < noiseBits(sum(part.tBits, part.answerT[k]), logSlots, terms[k].size()) +
+                      kHidingBits + 2) {
         throw std::logic_error("too few primes for the error");
       }
       AnswerTables& answer = table.answer[k].emplace(AnswerTables{t,
@@ -307,9 +359,9 @@ PowersPlan::Scheme::Scheme(const Sizes& sizes) : Sizes(sizes) {
                                                                   dBits - 1,
                                                                   Shortening(t, d, kAnswerBits0),
                                                                   Shortening(t, d, answerBits1)});
-      for (std::size_t i = 0; i < 2; ++i) {
-        const std::uint32_t sentLimbs = part.sentD[i == 0 ? a : b];
-        std::vector<std::uint64_t>& ratio = answer.ratio[i];
+      for (const Term& term : terms[k]) {
+        const std::uint32_t sentLimbs = part.sentD[term.sent];
+        std::vector<std::uint64_t>& ratio = answer.ratio.emplace_back();
         for (std::size_t j = 0; j < answer.all.count(); ++j) {
           const Modulus& q = answer.all.modulus(j);
           std::uint64_t value = 1;
@@ -322,7 +374,8 @@ PowersPlan::Scheme::Scheme(const Sizes& sizes) : Sizes(sizes) {
       for (std::size_t j = 0; j < t.count(); ++j) crt[k].primes.push_back(t.modulus(j));
     }
   }
-  for (std::uint32_t k = 2; k <= degree; ++k) {
+  for (std::uint32_t k = 1; k <= values; ++k) {
+    if (level[k] == 0) continue;
     Crt& table = crt[k];
     table.product = 1;
     double bits = 0;
@@ -363,7 +416,7 @@ Result<PowersPlan> PowersPlan::create(const PowersShape& shape, std::uint64_t co
   for (std::uint32_t logSlots = 13; logSlots <= 15; ++logSlots) {
     if (slots != 0 && slots != 1U << logSlots) continue;
     const std::uint64_t groups = (count + (1U << logSlots) - 1) >> logSlots;
-    ByPower<Split> split{};
+    ByValue<Split> split{};
     forSplits(split, 2, shape.degree, [&] {
       const auto sizes = makeSizes(shape, logSlots, split);
       if (!sizes) return;
@@ -383,6 +436,30 @@ Result<PowersPlan> PowersPlan::create(const PowersShape& shape, std::uint64_t co
 
 Result<PowersPlan> PowersPlan::create(const PowersShape& shape, std::uint64_t count) {
   return create(shape, count, 0);
+}
+
+Result<PowersPlan> PowersPlan::forProducts(const ProductPlan& products, std::uint64_t count,
+                                           std::uint32_t slots) {
+  if (products.clientFactors + products.sums.size() + products.engineFactors > kMaxValues) {
+    return refuse(ErrorCode::Unsupported, "too many products for one activation");
+  }
+  std::optional<Sizes> best;
+  std::uint64_t least = 0;
+  for (std::uint32_t logSlots = 13; logSlots <= 15; ++logSlots) {
+    if (slots != 0 && slots != 1U << logSlots) continue;
+    const auto sizes = productSizes(products, logSlots);
+    if (!sizes) continue;
+    const std::uint64_t groups = (count + sizes->slots() - 1) >> logSlots;
+    const std::uint64_t bits = sizes->slotBits() * groups * sizes->slots();
+    if (best && bits >= least) continue;
+    best = sizes;
+    least = bits;
+  }
+  if (!best) {
+    return refuse(ErrorCode::InvalidArgument,
+                  "no parameters with " + std::to_string(slots) + " slots for these products");
+  }
+  return PowersPlan(std::make_shared<const Scheme>(*best), count);
 }
 
 std::uint32_t PowersPlan::degree() const {
@@ -423,7 +500,8 @@ std::size_t PowersPlan::publicKeyMemoryBytes() const {
 double PowersPlan::distance() const {
   const Scheme& scheme = *m_scheme;
   double answered = 0;
-  for (std::uint32_t k = 2; k <= scheme.degree; ++k) {
+  for (std::uint32_t k = 1; k <= scheme.values; ++k) {
+    if (scheme.level[k] == 0) continue;
     answered += std::exp2(-static_cast<double>(kHidingBits));
     for (const PartSizes& part : scheme.parts) {
       if (part.answerT[k] != 0) answered += std::exp2(-static_cast<double>(kMeanFloodingBits));
@@ -443,7 +521,12 @@ std::uint64_t PowersPlan::bytesToClient() const {
 }
 std::size_t PowersPlan::workBytes() const {
   std::size_t bytes = 0;
-  for (const PartTables& part : m_scheme->tables) bytes += 10 * part.all.count() * slots() * 8;
+  // Of products, all of a group's encryptions come at once.
+  const std::size_t polynomials = 10 + m_scheme->clientFactors;
+  for (const PartTables& part : m_scheme->tables) {
+    bytes += polynomials * part.all.count() * slots() * 8;
+  }
+  if (m_scheme->sums > 0) bytes += m_scheme->ownValues() * slots() * sizeof(U128);
   return bytes;
 }
 
@@ -455,46 +538,78 @@ Result<SecureVector<std::uint64_t>> PowersPlan::drawLambda(std::size_t count) co
   return lambda;
 }
 
+namespace {
+
+/// Stages that share a plan.
+struct Members {
+  std::vector<std::uint32_t> stages;
+  std::uint64_t count = 0;
+  void add(const models::PublicModel& model, std::uint32_t stage) {
+    stages.push_back(stage);
+    count += model.stages[stage].output.size();
+  }
+};
+
+PowersBatch dealOut(const models::PublicModel& model, const Members& members, PowersPlan plan) {
+  const std::size_t slots = plan.slots();
+  std::vector<std::vector<PowersPiece>> groups;
+  std::size_t used = slots;
+  for (const std::uint32_t stage : members.stages) {
+    const std::uint64_t size = model.stages[stage].output.size();
+    for (std::uint64_t first = 0; first < size;) {
+      if (used == slots) {
+        groups.emplace_back();
+        used = 0;
+      }
+      const std::size_t count = std::min<std::uint64_t>(slots - used, size - first);
+      groups.back().push_back({stage, first, used, count});
+      used += count;
+      first += count;
+    }
+  }
+  return {std::move(plan), std::move(groups)};
+}
+
+}  // namespace
+
 Result<std::vector<PowersBatch>> planPowers(const models::PublicModel& model) {
-  struct Members {
-    PowersShape shape;
-    std::vector<std::uint32_t> stages;
-    std::uint64_t count = 0;
-  };
-  std::vector<Members> members;
+  std::vector<std::pair<PowersShape, Members>> all;
   for (std::uint32_t s = 0; s < model.stages.size(); ++s) {
     const models::Stage& stage = model.stages[s];
     if (!stage.activation) continue;
     const PowersShape shape{stage.activation->degree(), stage.activation->fractionBits,
                             model.precisionBits, stage.truncation};
-    auto place = std::find_if(members.begin(), members.end(), [&](const Members& m) {
-      return m.shape.degree == shape.degree && m.shape.polynomialBits == shape.polynomialBits;
+    auto place = std::find_if(all.begin(), all.end(), [&](const auto& known) {
+      return known.first.degree == shape.degree &&
+             known.first.polynomialBits == shape.polynomialBits;
     });
-    if (place == members.end()) place = members.insert(members.end(), {shape, {}, 0});
-    place->shape.truncation = std::min(place->shape.truncation, shape.truncation);
-    place->stages.push_back(s);
-    place->count += stage.output.size();
+    if (place == all.end()) place = all.insert(all.end(), {shape, {}});
+    place->first.truncation = std::min(place->first.truncation, shape.truncation);
+    place->second.add(model, s);
   }
   std::vector<PowersBatch> batches;
-  for (const Members& m : members) {
-    PILLARBOX_ASSIGN(PowersPlan plan, PowersPlan::create(m.shape, m.count));
-    const std::size_t slots = plan.slots();
-    std::vector<std::vector<PowersPiece>> groups;
-    std::size_t used = slots;
-    for (const std::uint32_t stage : m.stages) {
-      const std::uint64_t size = model.stages[stage].output.size();
-      for (std::uint64_t first = 0; first < size;) {
-        if (used == slots) {
-          groups.emplace_back();
-          used = 0;
-        }
-        const std::size_t count = std::min<std::uint64_t>(slots - used, size - first);
-        groups.back().push_back({stage, first, used, count});
-        used += count;
-        first += count;
-      }
-    }
-    batches.push_back({std::move(plan), std::move(groups)});
+  for (const auto& [shape, members] : all) {
+    PILLARBOX_ASSIGN(PowersPlan plan, PowersPlan::create(shape, members.count));
+    batches.push_back(dealOut(model, members, std::move(plan)));
+  }
+  return batches;
+}
+
+Result<std::vector<PowersBatch>> planProducts(const models::PublicModel& model,
+                                              const CorrelationPlan& correlations) {
+  std::vector<std::pair<const ProductPlan*, Members>> all;
+  for (std::uint32_t s = 0; s < model.stages.size(); ++s) {
+    if (!model.stages[s].activation) continue;
+    const ProductPlan* products = correlations.of(s);
+    auto place = std::find_if(all.begin(), all.end(),
+                              [&](const auto& known) { return known.first->sameShape(*products); });
+    if (place == all.end()) place = all.insert(all.end(), {products, {}});
+    place->second.add(model, s);
+  }
+  std::vector<PowersBatch> batches;
+  for (const auto& [products, members] : all) {
+    PILLARBOX_ASSIGN(PowersPlan plan, PowersPlan::forProducts(*products, members.count));
+    batches.push_back(dealOut(model, members, std::move(plan)));
   }
   return batches;
 }

@@ -104,6 +104,7 @@ class TestCli : public QObject {
                                               "online_ms",
                                               "offline_bytes_sent",
                                               "offline_bytes_received",
+                                              "protocol",
                                               "offline_mode",
                                               "offline_rounds",
                                               "offline_ms",
@@ -263,6 +264,7 @@ class TestCli : public QObject {
                                             "online_ms",
                                             "offline_bytes_sent",
                                             "offline_bytes_received",
+                                            "protocol",
                                             "offline_mode",
                                             "offline_rounds",
                                             "offline_ms",
@@ -285,6 +287,38 @@ class TestCli : public QObject {
       QCOMPARE(none.exitCode, 1);
       QVERIFY(none.errors.contains("test"));
     }
+  }
+
+  // What was asked for is what the output and the engine's log name; an engine that does not serve
+  // it says what it serves.
+  void theProtocolIsChosen() {
+    ServiceRig rig;
+    QFile config(rig.path("engine.toml"));
+    QVERIFY(config.open(QIODevice::WriteOnly));
+    config.write("protocols = [\"honeybadger\", \"horner\"]\n");
+    config.close();
+    QVERIFY2(rig.startEngine("127.0.0.1:0", {"--config", config.fileName()}),
+             qPrintable(rig.engine.log()));
+    const QStringList arguments = {
+        "classify",         "--engine", rig.engine.address(),     "--state-dir",
+        rig.path("client"), "--trust",  rig.engine.fingerprint(), "--json",
+        m_images[0]};
+    const Ran horner = runProgram("pillarbox-cli", arguments + QStringList{"--protocol", "horner"});
+    QVERIFY2(horner.exitCode == 0, qPrintable(horner.errors));
+    const Json object = jsonLines(horner.output).back();
+    QCOMPARE(object["protocol"].get<std::string>(), std::string("horner"));
+    QCOMPARE(object["class"].get<std::string>(),
+             m_model.model.labels[oracleClass(m_model, m_images[0])]);
+    QVERIFY(rig.engine.log().contains("protocol=horner"));
+
+    const Ran espn = runProgram("pillarbox-cli", arguments + QStringList{"--protocol", "espn"});
+    QCOMPARE(espn.exitCode, 1);
+    QVERIFY2(espn.errors.contains("does not evaluate activations by ESPN; it serves honeybadger, "
+                                  "horner"),
+             qPrintable(espn.errors));
+    QCOMPARE(espn.errors.count('\n'), 2);  // that sentence, and the warning of first-party mode
+    const Ran none = runProgram("pillarbox-cli", arguments + QStringList{"--protocol", "gauss"});
+    QCOMPARE(none.exitCode, 2);
   }
 
   void firstPartyWarns() {

@@ -18,6 +18,7 @@
 #include "tests/support/model_factory.h"
 #include "tests/support/onnx_builder.h"
 #include "tests/support/service_rig.h"
+#include "tests/support/two_party.h"
 
 using namespace pillarbox;
 using namespace pillarbox::client;
@@ -209,8 +210,8 @@ class TestSession : public QObject {
       QVERIFY(result->onlineSeconds > 0 && result->offlineSeconds > 0);
       QVERIFY(result->offlineBytesReceived >= 8 * offlineCost.correctionWords);
       QVERIFY(result->offlineBytesReceived < 8 * offlineCost.correctionWords + 2000);
-      QVERIFY(result->offlineBytesSent >= 8 * offlineCost.maskedOpeningWords);
-      QVERIFY(result->offlineBytesSent < 8 * offlineCost.maskedOpeningWords + 2000);
+      QVERIFY(result->offlineBytesSent >= 8 * offlineCost.clientWords);
+      QVERIFY(result->offlineBytesSent < 8 * offlineCost.clientWords + 2000);
 
       QCOMPARE(progress.size(), std::size_t{cost.rounds});
       for (std::size_t i = 0; i < progress.size(); ++i) {
@@ -270,6 +271,69 @@ class TestSession : public QObject {
     QTRY_VERIFY_WITH_TIMEOUT(rig.engine.log().contains("session_end"), 10000);
     QVERIFY(rig.engine.log().contains("inferences=4"));
     QVERIFY(rig.engine.log().contains("sets=7"));
+  }
+
+  // Every protocol by every way of preparing sets, between the real programs: the oracle's scores
+  // within what the protocol declares, and rounds and bytes as declared, on both sides.
+  void protocolsAndModes_data() {
+    QTest::addColumn<int>("protocol");
+    QTest::addColumn<int>("mode");
+    for (const offline::Protocol protocol : offline::allProtocols()) {
+      if (protocol == offline::Protocol::HoneyBadger) continue;
+      for (const auto mode :
+           {offline::Mode::TwoParty, offline::Mode::Dealer, offline::Mode::FirstParty}) {
+        QTest::addRow("%s, %s", offline::toString(protocol), offline::toString(mode))
+            << static_cast<int>(protocol) << static_cast<int>(mode);
+      }
+    }
+  }
+  void protocolsAndModes() {
+    QFETCH(int, protocol);
+    QFETCH(int, mode);
+    const auto which = static_cast<offline::Protocol>(protocol);
+    const auto how = static_cast<offline::Mode>(mode);
+    ServiceRig rig;
+    if (how == offline::Mode::Dealer) QVERIFY(rig.startDealer());
+    const QStringList more =
+        how == offline::Mode::TwoParty ? QStringList{"--offline", "two-party"} : QStringList();
+    QVERIFY2(rig.startEngine("127.0.0.1:0", more), qPrintable(rig.engine.log()));
+    const models::LoadedModel loaded = smallModel();
+    const models::FixedPointOracle oracle(loaded.model, loaded.weights);
+    const auto activations = inference::Activations::make(loaded.model, which).value();
+    const inference::OnlineCost cost = inference::onlineCost(loaded.model, activations.get());
+    const std::vector<double> bound = logitBound(loaded, 2 * loaded.range, activations.get());
+    SessionOptions options = optionsFor(rig);
+    options.protocol = which;
+    options.mode = how;
+    {
+      EngineSession session(options);
+      const Status connected = session.connect();
+      QVERIFY2(connected.ok(), connected.ok() ? "" : connected.error().message.c_str());
+      QVERIFY(session.facts().protocol == which);
+      for (std::uint64_t seed = 1; seed <= 2; ++seed) {
+        const std::vector<float> image = randomImage(loaded.model.input, seed);
+        const auto result = session.classify(image);
+        QVERIFY2(result.ok(), result.ok() ? "" : result.error().message.c_str());
+        QVERIFY(deviation(loaded, oracle, image, *result) <=
+                std::ldexp(bound[0] + bound[1], -static_cast<int>(loaded.model.outputBits)));
+        QCOMPARE(result->rounds, cost.rounds);
+        QCOMPARE(result->bytesSent, cost.bytesToEngine + kStartInferenceBytes);
+        QCOMPARE(result->bytesReceived, cost.bytesToClient);
+        if (how == offline::Mode::TwoParty) {
+          const auto predicted = session.facts().predicted.value();
+          QVERIFY(result->offlineBytesSent > predicted.bytesToEngine);
+          QVERIFY(result->offlineBytesSent < predicted.bytesToEngine + 100);
+          continue;
+        }
+        const auto dealt = offline::offlineCost(loaded.model, activations->correlations());
+        QVERIFY(result->offlineBytesReceived >= 8 * dealt.correctionWords);
+        QVERIFY(result->offlineBytesReceived < 8 * dealt.correctionWords + 2000);
+        QVERIFY(result->offlineBytesSent >= 8 * dealt.clientWords);
+        QVERIFY(result->offlineBytesSent < 8 * dealt.clientWords + 2000);
+      }
+    }
+    QTRY_VERIFY_WITH_TIMEOUT(rig.engine.log().contains("session_end"), 10000);
+    QVERIFY(rig.engine.log().contains(QString("protocol=%1").arg(offline::nameOf(which))));
   }
 
   void wantsOneModeOnly() {

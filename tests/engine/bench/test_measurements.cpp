@@ -65,6 +65,23 @@ class TestMeasurements : public QObject {
 
   void anUnknownNetworkIsAnError() { QVERIFY(!bench::randomNetwork("resnet19").ok()); }
 
+  void otherProtocols() {
+    const auto loaded = testing::makeTinyModel("projection_shortcut");
+    for (const offline::Protocol protocol : offline::allProtocols()) {
+      bench::InferenceOptions options;
+      options.link = {4, 1000};
+      options.protocol = protocol;
+      options.repeat = 1;
+      options.check = true;
+      const auto result = bench::measureInference(loaded, options);
+      QVERIFY2(result.ok(), result.ok() ? "" : result.error().message.c_str());
+      QCOMPARE((*result)["protocol"].get<std::string>(), std::string(offline::nameOf(protocol)));
+      const double slow = protocol == offline::Protocol::Horner ? 2 : 1;
+      QCOMPARE((*result)["rounds"].get<double>(),
+               slow * static_cast<double>(loaded.model.stages.size() - 1) + 1);
+    }
+  }
+
   void inferences_data() {
     QTest::addColumn<bool>("firstParty");
     QTest::addColumn<int>("batch");
@@ -93,13 +110,24 @@ class TestMeasurements : public QObject {
     QVERIFY((*result)["ratio_to_wire"].get<double>() >= 1);
     const offline::OfflineCost offline = offline::offlineCost(loaded->model);
     QVERIFY((*result)["offline"]["bytes"].get<std::uint64_t>() >
-            8 * (offline.correctionWords + offline.maskedOpeningWords));
+            8 * (offline.correctionWords + offline.clientWords));
     // TLS adds a little, and a link that shapes counts what it carries.
     QVERIFY((*result)["tls_overhead"].get<double>() > 0);
     QVERIFY((*result)["tls_overhead"].get<double>() < 0.05);
     const auto results = nlohmann::json::array({*result});
     QVERIFY(QString::fromStdString(bench::inferenceTable(results)).contains("minionn"));
     QCOMPARE(elementsOf(bench::inferencePlot(results)).value("svg"), 1);
+  }
+
+  void setsForAnotherProtocol() {
+    bench::OfflineOptions options;
+    options.protocol = offline::Protocol::Espn;
+    options.repeat = 1;
+    options.check = true;
+    const auto result =
+        bench::measureOffline(testing::makeTinyModel("projection_shortcut"), options);
+    QVERIFY2(result.ok(), result.ok() ? "" : result.error().message.c_str());
+    QCOMPARE((*result)["protocol"].get<std::string>(), std::string("espn"));
   }
 
   void setsWithoutADealer() {

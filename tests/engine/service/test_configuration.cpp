@@ -156,6 +156,25 @@ class TestConfiguration : public QObject {
     }
     configuration.metrics = "127.0.0.1:9464";
     QVERIFY(configuration.validate().ok());
+    configuration.protocols = {};
+    QVERIFY(!configuration.validate().ok());
+  }
+
+  void protocolsAreNamed() {
+    EngineConfiguration configuration;
+    for (const offline::Protocol protocol : offline::allProtocols()) {
+      QVERIFY(configuration.serves(protocol));
+      QVERIFY(offline::protocolNamed(offline::nameOf(protocol)) == protocol);
+    }
+    QTemporaryDir folder;
+    const auto good = write(folder, "protocols = [\"espn\", \"square-multiply\"]\n");
+    QVERIFY(readConfiguration(good, configuration.settings()).empty());
+    QVERIFY(configuration.serves(offline::Protocol::Espn));
+    QVERIFY(!configuration.serves(offline::Protocol::HoneyBadger));
+    const auto bad = write(folder, "protocols = [\"espn\", \"gauss\"]\n");
+    const auto problems = readConfiguration(bad, configuration.settings());
+    QCOMPARE(problems.size(), std::size_t{1});
+    QVERIFY(problems.front().message.find("square-multiply") != std::string::npos);
   }
 
   void examplesAreGood() {

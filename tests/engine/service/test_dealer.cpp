@@ -79,10 +79,11 @@ Result<Registered> registerModel(net::Channel& engine, const models::PublicModel
   return result;
 }
 
-Status registerSession(net::Channel& engine, const std::string& token) {
+Status registerSession(net::Channel& engine, const std::string& token, std::uint32_t protocol = 0) {
   ToDealer request;
   request.mutable_register_session()->set_token(token);
   request.mutable_register_session()->set_hash(hashOf(model()));
+  request.mutable_register_session()->set_protocol(protocol);
   PILLARBOX_TRY(net::sendMessage(engine, request));
   PILLARBOX_ASSIGN(const FromDealer answer, net::receiveMessage<FromDealer>(engine));
   if (answer.has_declined()) return net::errorOf(answer.declined(), "the dealer");
@@ -163,6 +164,35 @@ class TestDealer : public QObject {
                              })
                 .ok());
     QVERIFY(expected == dealt->corrections);
+  }
+
+  // For the protocol with which the engine registered the session.
+  void dealsForTheSessionsProtocol() {
+    Dealer dealer;
+    const auto engine = dealer.connect(net::proto::DEALER_ROLE_ENGINE);
+    const auto client = dealer.connect(net::proto::DEALER_ROLE_CLIENT);
+    const auto registered = registerModel(*engine, model());
+    QVERIFY(registered.ok());
+    QVERIFY(
+        registerSession(*engine, kToken, static_cast<std::uint32_t>(offline::Protocol::Espn)).ok());
+    const auto dealt = requestSet(*client, kToken, registered->maskId, 1);
+    QVERIFY2(dealt.ok(), dealt.ok() ? "" : dealt.error().message.c_str());
+    const auto pushed = receivePush(*engine);
+    QVERIFY(pushed.ok());
+    const auto activations = inference::Activations::make(model(), offline::Protocol::Espn).value();
+    SecureVector<std::uint64_t> expected;
+    QVERIFY(offline::dealSet(
+                model(), offline::WideWeights::expand(model(), registered->seed), dealt->clientSeed,
+                pushed->seed,
+                [&](std::span<const std::uint64_t> words) -> Status {
+                  expected.insert(expected.end(), words.begin(), words.end());
+                  return {};
+                },
+                activations->correlations())
+                .ok());
+    QVERIFY(expected == dealt->corrections);
+    const Status unknown = registerSession(*engine, std::string(16, 'u'), 17);
+    QVERIFY(!unknown.ok());
   }
 
   void everySetHasFreshSeeds() {

@@ -78,10 +78,12 @@ struct Peer {
     return answer();
   }
 
-  Status openModel() {
+  Status openModel(std::uint32_t protocol = 0) {
     ToEngine request;
     request.mutable_open_model()->set_hash(hashOf(*testModel()));
+    request.mutable_open_model()->set_protocol(protocol);
     PILLARBOX_ASSIGN(const ToClient opened, ask(request));
+    if (opened.has_declined()) return net::errorOf(opened.declined(), "engine");
     std::vector<std::byte> description(opened.model_opened().description_bytes());
     return channel->receiveBytes(description);
   }
@@ -436,12 +438,42 @@ class TestOfflineLine : public QObject {
                                                                       std::move(loaded.weights));
     QVERIFY(other->hash() == testModel()->hash());
     TwoPartySource source(fakeEngineParty);
-    const auto before = source.party(testModel()).value();
-    QVERIFY(source.party(testModel()).value() == before);
+    const auto before = source.party({testModel()}).value();
+    QVERIFY(source.party({testModel()}).value() == before);
     source.serve({other});
-    QVERIFY(source.party(other).value() != before);
+    QVERIFY(source.party({other}).value() != before);
     // A session that is still there keeps its model.
-    QVERIFY(source.party(testModel()).value() != source.party(other).value());
+    QVERIFY(source.party({testModel()}).value() != source.party({other}).value());
+  }
+
+  /// A session that opens its model again for another protocol: sets and keys made for the first
+  /// are of no use to it, and a line that was attached for that makes no more.
+  void anotherProtocolIsAnotherBeginning() {
+    Engine engine;
+    Client client(engine);
+    QVERIFY(client.line.wholeSet(1).ok());
+    QVERIFY(client.line.begin(2)->has_set_started());
+    QVERIFY(client.session.openModel(static_cast<std::uint32_t>(offline::Protocol::Horner)).ok());
+    QVERIFY(client.line.make(2).ok());
+    QFAILED_WITH(client.line.finish(2), ErrorCode::Closed);
+    ToEngine start;
+    start.mutable_start_inference()->set_index(1);
+    QVERIFY(client.session.send(start).ok());
+    QFAILED_WITH(client.session.answer(), ErrorCode::Protocol);
+  }
+
+  /// Declined, and nothing else happens: what was open stays open.
+  void aProtocolThatIsNotServedIsDeclined() {
+    EngineConfiguration configuration = testConfiguration();
+    configuration.protocols = {"honeybadger", "espn"};
+    Engine engine(configuration);
+    Client client(engine);
+    auto set = client.line.wholeSet(1);
+    QVERIFY(set.ok());
+    for (const std::uint32_t protocol : {3U, 4U, ~0U}) {
+      QFAILED_WITH(client.session.openModel(protocol), ErrorCode::Unsupported);
+    }
+    QVERIFY(client.session.infer(std::move(set).value()).ok());
   }
 
   void nothingOutlivesTheSession() {

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
+#include <set>
 
 #include <QTest>
 
@@ -11,6 +12,7 @@
 #include "engine/he/wire.h"
 #include "engine/offline/two_party/powers.h"
 #include "engine/offline/two_party/powers_scheme.h"
+#include "engine/protocol/activation.h"
 #include "engine/protocol/honeybadger.h"
 #include "engine/ring/narrow.h"
 #include "tests/support/random_words.h"
@@ -25,6 +27,13 @@ constexpr double kHidingBits = powers::kHidingBits;
 
 I128 signedWord(std::uint64_t word) {
   return static_cast<std::int64_t>(word);
+}
+
+/// A polynomial in which no coefficient is zero.
+models::Polynomial allTerms(std::uint32_t degree) {
+  models::Polynomial polynomial;
+  polynomial.coefficients.assign(degree + 1, 1);
+  return polynomial;
 }
 
 /// Both sides of one group, in one process; true if every message was as long as planned.
@@ -143,6 +152,132 @@ class TestHePowers : public QObject {
     }
   }
 
+  // Shares of sums of products, for the sums that ESPN and Beaver triples ask for; factors at the
+  // ends of their range too.
+  void productsAreExact_data() {
+    QTest::addColumn<int>("protocol");
+    QTest::addColumn<uint>("degree");
+    QTest::addColumn<uint>("slots");
+    for (const auto protocol :
+         {offline::Protocol::Espn, offline::Protocol::SquareMultiply, offline::Protocol::Horner}) {
+      for (const uint degree : {2U, 4U, 8U}) {
+        QTest::addRow("%s, degree %u", offline::toString(protocol), degree)
+            << static_cast<int>(protocol) << degree << 8192U;
+      }
+      QTest::addRow("%s, 32768 slots", offline::toString(protocol))
+          << static_cast<int>(protocol) << 4U << 32768U;
+    }
+  }
+  void productsAreExact() {
+    QFETCH(int, protocol);
+    QFETCH(uint, degree);
+    QFETCH(uint, slots);
+    const auto activation = protocol::Activation::make(static_cast<offline::Protocol>(protocol),
+                                                       allTerms(degree), kF, 5);
+    const offline::ProductPlan& products = *activation->products();
+    const auto plan = PowersPlan::forProducts(products, slots, slots).value();
+    QCOMPARE(plan.levels(), 1U);
+    const auto secret = PowersSecretKey::create(plan).value();
+    const auto key = PowersPublicKey::parse(plan, secret.publicKey()).value();
+    const std::size_t count = slots - 3;
+    constexpr std::array<std::uint64_t, 4> kEnds{0, std::uint64_t{1} << 63, ~std::uint64_t{0},
+                                                 (std::uint64_t{1} << 63) - 1};
+    const auto draw = [&](std::uint32_t factors, std::size_t period) {
+      std::vector<SecureVector<std::uint64_t>> drawn;
+      for (std::uint32_t f = 0; f < factors; ++f) {
+        auto& factor = drawn.emplace_back(count);
+        for (auto& value : factor) value = m_data.word();
+        for (std::size_t i = 0; i < 16; ++i) factor[i] = kEnds[i / period % 4];
+      }
+      return drawn;
+    };
+    const auto u = draw(products.clientFactors, 1), v = draw(products.engineFactors, 4);
+    PowersClient client(plan, secret, u);
+    PowersEngine engine(plan, key, v);
+    const auto request = client.request().value();
+    const auto answer = engine.answer(request).value();
+    QCOMPARE(request.size(), plan.requestBytes(0));
+    QCOMPARE(answer.size(), plan.answerBytes(0));
+    QVERIFY(client.finish(answer).ok());
+    std::array<std::size_t, 16> bins{};
+    for (std::size_t s = 0; s < products.sums.size(); ++s) {
+      for (std::size_t i = 0; i < count; ++i) {
+        std::uint64_t exact = 0;
+        for (const auto& term : products.sums[s]) exact += u[term.client][i] * v[term.engine][i];
+        const auto own = static_cast<std::uint64_t>(client.sum(s)[i]);
+        QCOMPARE(own + static_cast<std::uint64_t>(engine.sum(s)[i]), exact);
+        ++bins[own >> 60];
+      }
+    }
+    // The client's share is uniform, the ends of the range included.
+    const double expected = static_cast<double>(products.sums.size() * count) / 16;
+    double chi = 0;
+    for (const std::size_t bin : bins) {
+      chi += std::pow(static_cast<double>(bin) - expected, 2) / expected;
+    }
+    QVERIFY2(chi < 60, qPrintable(QString::number(chi)));
+  }
+
+  // The numbers at the top of powers.h, for the most products that a protocol asks for.
+  void productsAreHidden() {
+    for (const auto protocol :
+         {offline::Protocol::Espn, offline::Protocol::SquareMultiply, offline::Protocol::Horner}) {
+      for (const std::uint32_t degree : {2U, 4U, 8U}) {
+        const auto activation = protocol::Activation::make(protocol, allTerms(degree), kF, 5);
+        for (const std::uint32_t slots : {8192U, 16384U, 32768U}) {
+          const auto plan = PowersPlan::forProducts(*activation->products(), slots, slots).value();
+          const PowersPlan::Scheme& scheme = plan.scheme();
+          for (std::uint32_t k = scheme.firstSum(); k <= scheme.values; ++k) {
+            const auto terms = static_cast<double>(scheme.terms[k].size());
+            const double value = terms * std::exp2(126.0);
+            const double mask = 7 * std::exp2(scheme.tBits[k] - 3.0);
+            QVERIFY(value / mask <= std::exp2(-kHidingBits));
+            double t = 0;
+            for (const he::Modulus& p : scheme.crt[k].primes) t += std::log2(double(p.value()));
+            QVERIFY((mask + 2 * value) / std::exp2(t) < 0.97);
+            for (std::size_t p = 0; p < scheme.parts.size(); ++p) {
+              if (scheme.parts[p].answerT[k] == 0) continue;
+              const auto& answer = *scheme.tables[p].answer[k];
+              const double n = slots;
+              const double error =
+                  std::log2(9.8 * he::kErrorDeviation * std::sqrt(terms * n)) + answer.t.bits() - 1;
+              for (const powers::Term& term : scheme.terms[k]) {
+                const double scale =
+                    scheme.tables[p].d.prefix(scheme.parts[p].sentD[term.sent]).bits();
+                const double flooding = answer.floodingBits - 1.0 - answer.d.bits();
+                QVERIFY2(flooding - (error - scale) >= kHidingBits - 0.1,
+                         qPrintable(QString::number(flooding - (error - scale))));
+              }
+              const double units = std::exp2(answer.floodingBits - 1.0 - answer.d.bits()) +
+                                   9.8 * std::sqrt(n / 18) / std::exp2(scheme.answerBits1) +
+                                   0.5 / std::exp2(powers::kAnswerBits0);
+              QVERIFY2(units < 0.47, qPrintable(QString::number(units)));
+              QVERIFY(scheme.tables[p].all.bits() <= he::Parameters::securityBound(slots));
+            }
+          }
+        }
+      }
+    }
+  }
+
+  // No two encryptions of a message take their uniform halves from one stream.
+  void streamsAreDistinct() {
+    const auto activation = protocol::Activation::make(offline::Protocol::Espn, allTerms(8), kF, 5);
+    const auto plan = PowersPlan::forProducts(*activation->products(), 8192, 8192).value();
+    const PowersPlan::Scheme& scheme = plan.scheme();
+    std::set<std::uint64_t> used;
+    std::size_t total = 0;
+    for (std::size_t p = 0; p < scheme.parts.size(); ++p) {
+      for (std::uint32_t k = 1; k <= scheme.values; ++k) {
+        for (std::size_t i = 0; i < scheme.tables[p].sent[k].count(); ++i, ++total) {
+          used.insert(powers::streamOf(p, k) + i);
+        }
+      }
+    }
+    QVERIFY(scheme.parts.size() > 1 && total > 100);
+    QCOMPARE(used.size(), total);
+  }
+
   // What the client keeps of an answer is v + m: uniform, whatever v is, in its low and high bits.
   void masksLookUniform() {
     constexpr std::size_t kSlots = 8192, kBins = 128;
@@ -196,6 +331,21 @@ class TestHePowers : public QObject {
             static_cast<double>(plan.bytesToClient()) / kCount, plan.slots(), bits, plan.levels());
       QVERIFY2(std::abs(bytes / kCount - documented[i]) < 0.06,
                qPrintable(QString::number(bytes / kCount)));
+    }
+    const std::array<std::pair<offline::Protocol, double>, 3> products{
+        {{offline::Protocol::Espn, 328.8},
+         {offline::Protocol::SquareMultiply, 211.8},
+         {offline::Protocol::Horner, 319.1}}};
+    for (const auto& [protocol, expected] : products) {
+      const auto activation =
+          protocol::Activation::make(protocol, {10, {322, 512, 160, 0, -3}}, kF, 5);
+      const auto plan = PowersPlan::forProducts(*activation->products(), kCount).value();
+      const double bytes =
+          static_cast<double>(plan.bytesToEngine() + plan.bytesToClient()) / kCount;
+      qInfo("%s: %.1f to the engine, %.1f back, %u slots", offline::toString(protocol),
+            static_cast<double>(plan.bytesToEngine()) / kCount,
+            static_cast<double>(plan.bytesToClient()) / kCount, plan.slots());
+      QVERIFY2(std::abs(bytes - expected) < 0.06, qPrintable(QString::number(bytes)));
     }
     for (const std::uint32_t precision : {4U, 8U, 18U}) {
       for (const std::uint32_t degree : {1U, 2U, 4U, 7U, 8U}) {
@@ -277,8 +427,7 @@ class TestHePowers : public QObject {
     const he::Basis wide = t.with(scheme.tables[0].d.prefix(1));
     const auto lift = he::BasisChange::lifting(t, wide);
     he::Sampler sampler = he::Sampler::fresh().value();
-    const double bound =
-        powers::noiseBits(powers::sum(scheme.parts[0].tBits, t.count()), 15, false);
+    const double bound = powers::noiseBits(powers::sum(scheme.parts[0].tBits, t.count()), 15, 1);
     for (const bool extreme : {false, true}) {
       he::Poly low(t);
       for (std::size_t i = 0; i < t.count(); ++i) {

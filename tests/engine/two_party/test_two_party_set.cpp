@@ -5,6 +5,7 @@
 #include <chrono>
 #include <cmath>
 #include <optional>
+#include <set>
 #include <thread>
 #include <utility>
 
@@ -28,14 +29,20 @@ using testing::ChannelPair;
 namespace {
 
 struct Parties {
-  explicit Parties(models::LoadedModel loaded, unsigned threads = 2)
+  explicit Parties(models::LoadedModel loaded, unsigned threads = 2,
+                   offline::Protocol protocol = offline::Protocol::HoneyBadger)
       : model(std::make_shared<const EngineModel>(std::move(loaded.model),
                                                   std::move(loaded.weights))) {
     const std::shared_ptr<const models::PublicModel> description(model, &model->description());
     const std::shared_ptr<const models::ModelWeights> weights(model, &model->weights());
-    plan = SetPlan::create(description).value();
+    activations = model->activations(protocol).value();
+    plan = SetPlan::create(description, activations->correlations()).value();
     client = makeClientParty(plan, threads).value();
-    engine = makeEngineParty(plan, weights, threads).value();
+    // The engine's party for another protocol is made of the one for HoneyBadger.
+    engine = makeEngineParty(SetPlan::create(description).value(), weights, threads).value();
+    if (protocol != offline::Protocol::HoneyBadger) {
+      engine = engine->with(activations->correlations()).value();
+    }
     channels = testing::makeChannels();
     channels.client->setTimeout(std::chrono::seconds(60));
     channels.engine->setTimeout(std::chrono::seconds(60));
@@ -65,6 +72,7 @@ struct Parties {
   }
 
   std::shared_ptr<const EngineModel> model;
+  std::shared_ptr<const inference::Activations> activations;
   std::shared_ptr<const SetPlan> plan;
   std::unique_ptr<const ClientParty> client;
   std::shared_ptr<const EngineParty> engine;
@@ -315,6 +323,96 @@ class TestTwoPartySet : public QObject {
     }
   }
 
+  void otherProtocols_data() {
+    QTest::addColumn<int>("protocol");
+    QTest::addColumn<QString>("name");
+    for (const offline::Protocol protocol : offline::allProtocols()) {
+      if (protocol == offline::Protocol::HoneyBadger) continue;
+      for (const char* name : {"projection_shortcut", "odd_terms", "degree_2"}) {
+        QTest::addRow("%s, %s", offline::toString(protocol), name)
+            << static_cast<int>(protocol) << QString(name);
+      }
+    }
+  }
+  /// A set for another protocol: the products of its factors, its cost, and an inference on it
+  /// against the oracle, within what the protocol declares.
+  void otherProtocols() {
+    QFETCH(int, protocol);
+    QFETCH(QString, name);
+    const auto which = static_cast<offline::Protocol>(protocol);
+    const models::LoadedModel loaded = testing::makeTinyModel(name.toStdString(), m_data.word());
+    Parties parties(loaded, 2, which);
+    const inference::Activations* activations = parties.activations.get();
+    parties.exchangeKeys();
+    const net::MeterReading keys = parties.channels.client->meter();
+    QCOMPARE(keys.bytesSent, parties.plan->cost().keyBytes);
+    auto made = parties.make(1);
+    QVERIFY2(made.client.ok(), why(made.client));
+    QVERIFY2(made.engine.ok(), why(made.engine));
+    const net::MeterReading set = parties.channels.client->meter();
+    const SetCost& cost = parties.plan->cost();
+    QCOMPARE(set.bytesSent - keys.bytesSent, cost.bytesToEngine);
+    QCOMPARE(set.bytesReceived - keys.bytesReceived, cost.bytesToClient);
+    QCOMPARE(net::roundsBetween(keys, set), cost.rounds);
+    QVERIFY(cost.hidingBits > 34);
+    const auto memory = offline::offlineCost(loaded.model, activations->correlations());
+    QCOMPARE(made.client->memoryBytes(), memory.clientMemoryBytes);
+    QCOMPARE(made.engine->memoryBytes(), memory.engineMemoryBytes);
+
+    // Factors that nobody drew twice, and their products.
+    std::set<std::uint64_t> seen;
+    std::size_t drawn = 0;
+    for (std::size_t s = 0; s < made.client->stages.size(); ++s) {
+      const offline::ClientStage& mine = made.client->stages[s];
+      const offline::ProductShares& theirs = made.engine->stages[s].products;
+      const offline::ProductPlan& plan = *activations->correlations().of(s);
+      std::vector<SecureVector<std::uint64_t>> factors = mine.products.factors;
+      for (const auto* own : {&mine.products, &theirs}) {
+        for (const auto& factor : own->factors) {
+          seen.insert(factor.begin(), factor.end());
+          drawn += factor.size();
+        }
+      }
+      for (std::uint32_t f = 0; plan.derive && f < plan.clientFactors; ++f) {
+        plan.derive(f, mine.share, factors.emplace_back(mine.share.size()));
+      }
+      QCOMPARE(factors.size(), std::size_t{plan.clientFactors});
+      QCOMPARE(mine.products.sums.size(), plan.sums.size());
+      for (std::size_t k = 0; k < plan.sums.size(); ++k) {
+        for (std::size_t i = 0; i < mine.share.size(); ++i) {
+          std::uint64_t exact = 0;
+          for (const auto& term : plan.sums[k]) {
+            exact += factors[term.client][i] * theirs.factors[term.engine][i];
+          }
+          QCOMPARE(mine.products.sums[k][i] + theirs.sums[k][i], exact);
+        }
+      }
+    }
+    QVERIFY(drawn > 0);
+    QCOMPARE(seen.size(), drawn);
+
+    const auto image = testing::randomImage(loaded.model.input, m_data.word());
+    const auto expected =
+        models::FixedPointOracle(loaded.model, loaded.weights).evaluate(image).logits;
+    const auto bound = testing::logitBound(loaded, 2 * loaded.range, activations);
+    ChannelPair channels = testing::makeChannels();
+    const auto outcome = testing::runBoth(
+        *parties.model, channels, {std::move(made.client).value(), std::move(made.engine).value()},
+        image, {}, activations);
+    QVERIFY2(outcome.client.ok(), why(outcome.client));
+    for (std::size_t i = 0; i < expected.size(); ++i) {
+      const double error =
+          std::ldexp(outcome.client->logits[i], static_cast<int>(loaded.model.outputBits)) -
+          static_cast<double>(expected[i]);
+      QVERIFY2(std::abs(error) <= bound[i],
+               qPrintable(QString("%1 ulps, bound %2").arg(error).arg(bound[i])));
+    }
+    const auto online = inference::onlineCost(loaded.model, activations);
+    QCOMPARE(outcome.client->rounds, online.rounds);
+    QCOMPARE(outcome.client->bytesSent, online.bytesToEngine);
+    QCOMPARE(outcome.client->bytesReceived, online.bytesToClient);
+  }
+
   /// Two sets share nothing: no word of one is a word of the other at the same place.
   void setsAreFresh() {
     Parties parties(testing::makeTinyModel("degree_2"));
@@ -540,6 +638,7 @@ class TestTwoPartySet : public QObject {
   }
 
  private:
+  testing::RandomWords m_data;
   std::unique_ptr<Parties> m_parties;  ///< with keys
   Counts m_messages;                   ///< of one of its sets
 };
