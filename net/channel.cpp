@@ -382,6 +382,14 @@ void Channel::setTimeout(std::chrono::milliseconds timeout) {
   m_state->transport->setTimeout(timeout);
 }
 
+void Channel::setSendLimits(const SendLimits& limits) {
+  m_state->transport->setSendLimits(limits);
+}
+
+void Channel::hold(std::chrono::milliseconds duration) noexcept {
+  m_state->transport->hold(duration);
+}
+
 void Channel::cancel() noexcept {
   m_state->transport->cancel();
 }

@@ -69,6 +69,15 @@ std::uint32_t roundsBetween(const MeterReading& before, const MeterReading& afte
 /// What an honest peer sends at least, in bytes a second, once it sends.
 constexpr std::size_t kSlowestPeer = 16 * 1024;
 
+/// What a transport may take over from its writer, where it has a network below it.
+struct SendLimits {
+  /// Bytes that may wait in this program's memory before write() blocks.
+  std::size_t queueBytes = std::size_t{64} << 20;
+  /// Leaves the line to others: no more is handed to the system than the path holds, so that other
+  /// traffic on it meets no queue of ours, and a hold takes effect within about a round trip.
+  bool background = false;
+};
+
 /// A duplex byte stream. One thread may write while another reads.
 class Transport {
  public:
@@ -84,6 +93,11 @@ class Transport {
   virtual void setTimeout(std::chrono::milliseconds timeout) = 0;
   /// Fails every current and later call with Cancelled. From any thread; idempotent.
   virtual void cancel() noexcept = 0;
+  /// From any thread. A transport without a network ignores it, and the next.
+  virtual void setSendLimits(const SendLimits&) {}
+  /// For so long, nothing more leaves of what was and is written (zero: from now on it leaves
+  /// again). write() goes on filling the queue, and loses no patience meanwhile. From any thread.
+  virtual void hold(std::chrono::milliseconds) noexcept {}
   /// For messages and logs: "192.0.2.7:7120".
   virtual std::string peer() const = 0;
 };
@@ -118,6 +132,8 @@ class Channel {
   void sendFailure(const Error& error) noexcept;
 
   void setTimeout(std::chrono::milliseconds timeout);
+  void setSendLimits(const SendLimits& limits);            ///< as of Transport
+  void hold(std::chrono::milliseconds duration) noexcept;  ///< as of Transport
   void cancel() noexcept;
   MeterReading meter() const;  ///< from any thread
   std::string peer() const;

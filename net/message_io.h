@@ -26,6 +26,9 @@ constexpr std::size_t kMaxMessageBytes = 256 * 1024;
 /// The longest piece of a model file that is being uploaded (net/admin.proto).
 constexpr std::size_t kAdminChunkBytes = std::size_t{1} << 18;
 constexpr std::size_t kStreamChunkWords = std::size_t{1} << 15;
+/// How long an inference keeps the offline lines of its session from sending, at the most: so that
+/// whoever waits at their other ends does not lose patience with an inference that hangs.
+constexpr std::chrono::milliseconds kLongestHold{10000};
 
 /// "Pillarbox 0.1.0": what the Hello messages carry and --version prints.
 std::string softwareName();

@@ -21,6 +21,8 @@ class Patience {
         m_idle(Clock::now() + timeout),
         m_end(m_idle + std::chrono::milliseconds(bytes * 1000 / kSlowestPeer)) {}
 
+  /// Time that does not count.
+  void extend(Clock::duration time) { m_idle += time, m_end += time; }
   void progress() { m_idle = Clock::now() + m_timeout; }
   std::optional<Clock::time_point> deadline() const {
     if (m_timeout.count() <= 0) return std::nullopt;

@@ -11,6 +11,9 @@
 // its payload so that a small frame is one record and one packet. What the kernel does not take
 // goes to a bounded queue, which a thread of the connection's own (started at the first need)
 // empties.
+//
+// A record leaves only when the connection is not held, and where it is a background connection
+// only within its flight limit (flight_limit.h). What may not leave waits in that same queue.
 #include "net/tls_transport.h"
 
 #include <linux/sockios.h>
@@ -34,6 +37,7 @@
 #include <utility>
 #include <vector>
 
+#include "net/flight_limit.h"
 #include "net/patience.h"
 
 namespace pillarbox::net {
@@ -64,10 +68,10 @@ class Connection final : public TlsTransport {
       : m_connection(std::move(connection)),
         m_descriptor(m_connection.socket->descriptor),
         m_event(event),
-        m_capacity(options.queueBytes),
         m_peer(std::move(peer)),
         m_local(std::move(local)),
-        m_fingerprint(fingerprint) {
+        m_fingerprint(fingerprint),
+        m_capacity(options.queueBytes) {
     SSL* ssl = m_connection.ssl.get();
     m_security = std::string("TLS 1.3, ") + SSL_CIPHER_standard_name(SSL_get_current_cipher(ssl));
     SSL_set_app_data(ssl, nullptr);
@@ -80,6 +84,8 @@ class Connection final : public TlsTransport {
     bool flushed = false;
     {
       std::unique_lock lock(m_queueMutex);
+      m_heldUntil = {};
+      m_queueChanged.notify_all();
       m_queueChanged.wait_until(lock, Clock::now() + kFlushTime,
                                 [&] { return m_queued == 0 || m_queueError || m_cancelled; });
       flushed = m_queued == 0 && !m_queueError;
@@ -114,6 +120,10 @@ class Connection final : public TlsTransport {
           return {};
         }
         if (m_queued != std::exchange(before, m_queued)) patience.progress();
+        if (const auto pause = held()) {
+          sleep(lock, *pause, patience);
+          continue;
+        }
         if (const auto deadline = patience.deadline()) {
           if (Clock::now() >= *deadline) return late();
           m_queueChanged.wait_until(lock, *deadline);
@@ -178,6 +188,19 @@ class Connection final : public TlsTransport {
     m_queueChanged.notify_all();
   }
 
+  void setSendLimits(const SendLimits& limits) override {
+    const std::scoped_lock lock(m_queueMutex);
+    m_capacity = limits.queueBytes;
+    m_background = limits.background;
+    m_queueChanged.notify_all();
+  }
+
+  void hold(std::chrono::milliseconds duration) noexcept override {
+    const std::scoped_lock lock(m_queueMutex);
+    m_heldUntil = Clock::now() + duration;
+    m_queueChanged.notify_all();
+  }
+
   std::string peer() const override { return m_peer; }
   std::optional<Fingerprint> peerFingerprint() const override { return m_fingerprint; }
   std::string security() const override { return m_security; }
@@ -204,6 +227,31 @@ class Connection final : public TlsTransport {
   void raiseEvent() noexcept {
     const std::uint64_t one = 1;
     (void)!::write(m_event, &one, sizeof one);  // never read: stays raised
+  }
+
+  /// How long nothing may leave, if that is so. Call with m_queueMutex held, as the next two.
+  std::optional<Clock::duration> held() const {
+    const Clock::duration left = m_heldUntil - Clock::now();
+    if (left <= Clock::duration::zero()) return std::nullopt;
+    return left;
+  }
+
+  /// Why the next record must wait, in time until it is worth asking again.
+  std::optional<Clock::duration> mustWait() {
+    if (const auto left = held()) return left;
+    if (!m_background) return std::nullopt;
+    const auto reading = FlightLimit::read(m_descriptor);
+    return reading ? m_flight.mustWait(*reading, Clock::now()) : std::nullopt;
+  }
+
+  /// Sleeps for `pause`, or until something changes. A hold costs nobody's patience.
+  Wake sleep(std::unique_lock<std::mutex>& lock, Clock::duration pause, Patience& patience) {
+    const bool wasHeld = held().has_value();
+    const TimePoint start = Clock::now();
+    if (!m_cancelled) m_queueChanged.wait_for(lock, pause);
+    if (wasHeld) patience.extend(Clock::now() - start);
+    const auto deadline = patience.deadline();
+    return deadline && Clock::now() >= *deadline ? Wake::Late : Wake::Ready;
   }
 
   /// Sleeps until the socket is ready, the event is raised, or `deadline`.
@@ -284,7 +332,12 @@ class Connection final : public TlsTransport {
         m_sendBroken = true;
         return cancelled();
       }
-      const Sent sent = sendRecord(current);
+      std::optional<Clock::duration> pause;
+      {
+        const std::scoped_lock lock(m_queueMutex);
+        pause = mustWait();
+      }
+      const Sent sent = pause ? Sent{} : sendRecord(current);
       if (sent.error) {
         m_sendBroken = true;
         return *sent.error;
@@ -295,12 +348,18 @@ class Connection final : public TlsTransport {
         patience.progress();
         continue;
       }
+      std::unique_lock lock(m_queueMutex);
       if (current.size() + rest.size() <= m_capacity) {
-        const std::scoped_lock lock(m_queueMutex);
         enqueue(current, rest);
         return {};
       }
-      const Wake woken = wait(sent.events, patience.deadline());
+      Wake woken = Wake::Ready;
+      if (pause) {
+        woken = sleep(lock, *pause, patience);
+      } else {
+        lock.unlock();
+        woken = wait(sent.events, patience.deadline());
+      }
       if (woken == Wake::Ready) continue;
       m_sendBroken = true;
       return woken == Wake::Late ? late() : cancelled();
@@ -333,11 +392,16 @@ class Connection final : public TlsTransport {
       }
       if (m_stopping || m_cancelled) return;
       Block& block = m_queue.front();  // stays in place while others are added behind it
-      lock.unlock();
-      const Sent sent = sendRecord(std::span(block.bytes).subspan(block.sent));
+      Sent sent;
       Wake woken = Wake::Ready;
-      if (sent.bytes == 0 && !sent.error) woken = wait(sent.events, patience.deadline());
-      lock.lock();
+      if (const auto pause = mustWait()) {
+        woken = sleep(lock, *pause, patience);
+      } else {
+        lock.unlock();
+        sent = sendRecord(std::span(block.bytes).subspan(block.sent));
+        if (sent.bytes == 0 && !sent.error) woken = wait(sent.events, patience.deadline());
+        lock.lock();
+      }
       if (sent.error || woken != Wake::Ready) {
         if (!m_stopping && !m_cancelled) m_queueError = sent.error ? *sent.error : late();
         m_queueChanged.notify_all();
@@ -395,7 +459,6 @@ class Connection final : public TlsTransport {
   TlsSocket m_connection;
   const int m_descriptor;
   const int m_event;
-  const std::size_t m_capacity;
   const std::string m_peer;
   const std::string m_local;
   const std::optional<Fingerprint> m_fingerprint;
@@ -412,6 +475,10 @@ class Connection final : public TlsTransport {
   std::condition_variable m_queueChanged;
   std::deque<Block> m_queue;
   std::size_t m_queued = 0;
+  std::size_t m_capacity;
+  TimePoint m_heldUntil{};
+  bool m_background = false;
+  FlightLimit m_flight;
   std::vector<std::byte> m_spare;  // an emptied block's memory
   std::optional<Error> m_queueError;
   bool m_stopping = false;

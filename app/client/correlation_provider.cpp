@@ -132,6 +132,14 @@ bool TwoPartyProvider::cancelled() const {
   return m_cancelled;
 }
 
+void TwoPartyProvider::hold(std::chrono::milliseconds duration) noexcept {
+  const std::lock_guard lock(m_mutex);
+  m_heldUntil = std::chrono::steady_clock::now() + duration;
+  for (const auto& line : m_lines) {
+    if (line->channel) line->channel->hold(duration);
+  }
+}
+
 void TwoPartyProvider::cancel() noexcept {
   const std::lock_guard lock(m_mutex);
   m_cancelled = true;
@@ -177,9 +185,13 @@ Status TwoPartyProvider::connect(Line& line) {
   auto channel = std::make_unique<net::Channel>(std::move(transport));
   net::Channel& greeted = *channel;
   greeted.setTimeout(m_options.networkTimeout);
+  greeted.setSendLimits({.background = true});
   {
     const std::lock_guard lock(m_mutex);
     if (m_cancelled) return ended();
+    const auto held = m_heldUntil - std::chrono::steady_clock::now();
+    greeted.hold(
+        std::max(std::chrono::milliseconds(0), std::chrono::ceil<std::chrono::milliseconds>(held)));
     line.connector.reset();
     line.channel = std::move(channel);
   }

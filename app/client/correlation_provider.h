@@ -84,6 +84,10 @@ class CorrelationProvider {
   /// the line that the inference waits for.
   virtual bool mayYield() const { return false; }
 
+  /// For so long, or until a hold of no time, nothing more of what assemble() sends leaves on lines
+  /// beside the session's: an inference has the network. From any thread.
+  virtual void hold(std::chrono::milliseconds) noexcept {}
+
   /// Ends a running assemble() with Cancelled. From any thread.
   virtual void cancel() noexcept {}
 
@@ -124,6 +128,7 @@ class TwoPartyProvider : public CorrelationProvider {
   int parallelSets() const override { return m_options.parallelSets; }
   SetupCost setup() const override;
   bool mayYield() const override { return true; }
+  void hold(std::chrono::milliseconds duration) noexcept override;
   void cancel() noexcept override;
   std::string trust() const override;
 
@@ -151,6 +156,7 @@ class TwoPartyProvider : public CorrelationProvider {
 
   mutable std::mutex m_mutex;  ///< guards the rest
   bool m_cancelled = false;
+  std::chrono::steady_clock::time_point m_heldUntil{};
   Lines m_lines;
   SetupCost m_setup;
 };

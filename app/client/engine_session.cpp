@@ -25,6 +25,9 @@ constexpr std::size_t kMaxMessage = 4096;
 /// The engine allows as many offline lines a session.
 constexpr std::uint64_t kMaxParallelSets = 4;
 
+/// A longer round trip makes it worth opening several connections.
+constexpr auto kFarAway = std::chrono::milliseconds(5);
+
 /// How long one step of preparing a set gives way to an inference.
 constexpr auto kYield = std::chrono::seconds(2);
 
@@ -59,6 +62,7 @@ EngineSession::EngineSession(SessionOptions options)
 EngineSession::~EngineSession() {
   const auto join = [this] {
     for (std::thread& preparer : m_preparers) preparer.join();
+    if (m_widener.joinable()) m_widener.join();
   };
   // Says goodbye where nothing is under way on the line; a set being uploaded is cut off.
   if (const auto lease = m_line ? m_line->tryLease() : std::nullopt) {
@@ -70,6 +74,7 @@ EngineSession::~EngineSession() {
       const std::lock_guard lock(m_mutex);
       m_cancelled = true;
       if (m_provider && reading().making > 0) m_provider->cancel();
+      if (m_further) m_further->cancel();
       m_changed.notify_all();
     }
     join();
@@ -89,6 +94,7 @@ void EngineSession::cancel() noexcept {
   if (m_connector) m_connector->cancel();
   if (m_line) m_line->cancel();
   if (m_provider) m_provider->cancel();
+  if (m_further) m_further->cancel();
   m_changed.notify_all();
 }
 
@@ -140,8 +146,10 @@ Status EngineSession::hello() {
   ToEngine request;
   request.mutable_hello()->set_protocol_version(net::kProtocolVersion);
   request.mutable_hello()->set_software(net::softwareName());
+  const auto start = Clock::now();
   PILLARBOX_TRY(net::sendMessage(channel, request));
   PILLARBOX_ASSIGN(const ToClient answer, net::receiveMessage<ToClient>(channel, kMaxWelcome));
+  const bool far = Clock::now() - start > kFarAway && !net::isLoopback(m_options.engine.host);
   if (!answer.has_welcome()) return outOfStep();
   const net::proto::Welcome& welcome = answer.welcome();
   m_facts.software = net::sanitizeForDisplay(welcome.software(), 64);
@@ -153,6 +161,11 @@ Status EngineSession::hello() {
                                          "; install the same version of Pillarbox on both sides"};
   }
   m_token = welcome.token();
+  m_wantedStripes = m_options.stripes > 0 ? static_cast<std::size_t>(m_options.stripes)
+                    : far                 ? net::StripedTransport::kMaxStripes
+                                          : 1;
+  m_wantedStripes = std::min<std::size_t>(
+      {m_wantedStripes, net::StripedTransport::kMaxStripes, std::max(1U, welcome.max_stripes())});
   m_facts.maxSets = static_cast<int>(std::clamp<std::uint32_t>(welcome.max_sets(), 1, 4096));
   switch (welcome.offline_mode()) {
     case static_cast<std::uint32_t>(offline::Mode::TwoParty):
@@ -322,6 +335,10 @@ Status EngineSession::connect() {
     const std::lock_guard lock(m_mutex);
     if (m_cancelled) return ended();
     m_provider = std::move(provider);
+    if (m_wantedStripes > 1) {
+      m_further = std::make_unique<FurtherStripes>(FurtherStripes::Options{
+          m_options.engine, m_facts.fingerprint, m_token, m_options.networkTimeout});
+    }
     m_maxTarget = m_facts.maxSets;
     m_target = std::min(m_target, m_maxTarget);
     m_lastProgress = Clock::now();
@@ -330,7 +347,37 @@ Status EngineSession::connect() {
   for (std::size_t i = 0; i < m_preparing.size(); ++i) {
     m_preparers.emplace_back([this, i] { prepareSets(i); });
   }
+  if (m_further) m_widener = std::thread([this] { widen(); });
   return {};
+}
+
+/// On a thread of its own. What goes wrong before the engine agrees leaves the session as it is.
+void EngineSession::widen() {
+  const auto work = [this](bool& broken) -> Status {
+    PILLARBOX_ASSIGN(auto further, m_further->open(m_wantedStripes));
+    PILLARBOX_ASSIGN(const SessionLine::Lease lease, m_line->lease(Priority::Background));
+    const auto agree = [&]() -> Result<ToClient> {
+      ToEngine request;
+      request.mutable_widen()->set_stripes(static_cast<std::uint32_t>(m_wantedStripes));
+      PILLARBOX_TRY(net::sendMessage(lease.channel(), request));
+      PILLARBOX_ASSIGN(ToClient answer,
+                       net::receiveMessage<ToClient>(lease.channel(), kMaxMessage));
+      if (answer.has_declined()) return answer;
+      if (answer.widened().stripes() != m_wantedStripes) return outOfStep();
+      return answer;
+    };
+    const auto answer = agree();
+    broken = !answer.ok();
+    if (broken) return m_line->breakWith(answer.error());
+    if (answer->has_declined()) return net::errorOf(answer->declined(), "the engine");
+    lease.widen(std::move(further));
+    return {};
+  };
+  bool broken = false;
+  const Status status = work(broken);
+  if (!status.ok() && !broken) {
+    log("info", "inferences go over one connection: " + status.error().message);
+  }
 }
 
 bool EngineSession::pause(std::chrono::milliseconds time) {
@@ -548,8 +595,10 @@ Result<Classification> EngineSession::classify(std::span<const float> pixels,
       const std::lock_guard lock(session.m_mutex);
       session.m_inferring = false;
       session.m_changed.notify_all();
+      session.m_provider->hold(std::chrono::milliseconds(0));
     }
   } const done{*this};
+  m_provider->hold(net::kLongestHold);
 
   const auto start = Clock::now();
   PILLARBOX_ASSIGN(const SessionLine::Lease lease, m_line->lease(Priority::Inference));
@@ -589,6 +638,10 @@ Result<Classification> EngineSession::classify(std::span<const float> pixels,
   result.offlineSeconds = ready->seconds;
   result.offlineRounds = ready->rounds;
   result.setup = m_provider->setup();
+  if (m_further) {
+    result.setup.bytesSent += m_further->bytesSent();
+    result.setup.bytesReceived += m_further->bytesReceived();
+  }
   result.peakMemoryBytes = peakMemoryBytes();
   return result;
 }

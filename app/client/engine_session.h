@@ -24,6 +24,7 @@
 #include <climits>
 
 #include "app/client/correlation_provider.h"
+#include "app/client/further_stripes.h"
 #include "app/client/session_line.h"
 #include "engine/core/result.h"
 #include "engine/inference/executor.h"
@@ -71,6 +72,9 @@ struct SessionOptions {
   /// Two-party mode: most memory for the sets that are being made. No second set is made beside the
   /// first where both would take more; a model whose sets take more one by one is refused.
   std::uint64_t offlineMemory = std::uint64_t{2} << 30;
+  /// Connections that carry the inferences, 1..4, as far as the engine allows them; 0: as many as
+  /// it allows where it is far away (a round trip above 5 ms), else one.
+  int stripes = 0;
   std::chrono::milliseconds networkTimeout{30000};
   /// How long an inference waits while no set can be made (the dealer is away); zero: for ever.
   std::chrono::milliseconds patience{30000};
@@ -142,6 +146,8 @@ class EngineSession {
   /// Prepare no more than this many sets in all (a program that knows how many images it has).
   void limitSets(std::uint64_t sets);
   BankReading bank() const;
+  /// Connections that carry the inferences by now: they are opened while sets are prepared.
+  int stripes() const { return static_cast<int>(m_line->stripes()); }
   /// Why no set could be made the last time it was tried; nothing once one was made.
   std::optional<Error> preparationError() const;
   /// True where it will not be tried again: the dealer's certificate has changed, for example.
@@ -165,6 +171,7 @@ class EngineSession {
   Result<OpenedModel> openModel(bool& declined);
   Result<OpenedModel> openModelPatiently();
   Result<std::unique_ptr<CorrelationProvider>> makeProvider(OpenedModel opened);
+  void widen();
   void prepareSets(std::size_t preparer);
   Result<Ready> prepareOne(std::size_t preparer);
   /// Sends what the engine needs for its half; returns what that cost.
@@ -180,8 +187,10 @@ class EngineSession {
   SessionFacts m_facts;
   std::shared_ptr<const inference::Activations> m_activations;
   std::string m_token;
+  std::size_t m_wantedStripes = 1;
   std::unique_ptr<SessionLine> m_line;
   std::unique_ptr<CorrelationProvider> m_provider;
+  std::unique_ptr<FurtherStripes> m_further;
 
   mutable std::mutex m_mutex;  ///< guards what follows
   std::condition_variable m_changed;
@@ -198,6 +207,7 @@ class EngineSession {
   std::chrono::steady_clock::time_point m_lastProgress;
 
   std::vector<std::thread> m_preparers;
+  std::thread m_widener;
 };
 
 }  // namespace pillarbox::client

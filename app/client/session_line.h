@@ -9,16 +9,20 @@
 #include <memory>
 #include <mutex>
 #include <optional>
+#include <utility>
+#include <vector>
 
 #include "engine/core/result.h"
 #include "net/channel.h"
+#include "net/striped_transport.h"
 
 namespace pillarbox::client {
 
 class SessionLine {
  public:
   explicit SessionLine(std::unique_ptr<net::Transport> transport)
-      : m_channel(std::move(transport)) {}
+      : m_stream(new net::StripedTransport(std::move(transport))),
+        m_channel(std::unique_ptr<net::Transport>(m_stream)) {}
 
   /// The right to use the channel, until it goes out of scope.
   class Lease {
@@ -30,6 +34,10 @@ class SessionLine {
       if (m_line != nullptr) m_line->release();
     }
     net::Channel& channel() const { return m_line->m_channel; }
+    /// As StripedTransport::widen.
+    void widen(std::vector<std::unique_ptr<net::Transport>> further) const {
+      m_line->m_stream->widen(std::move(further));
+    }
 
    private:
     SessionLine* m_line;
@@ -53,12 +61,15 @@ class SessionLine {
   /// Ends whatever happens on the line. From any thread.
   void cancel() noexcept;
 
+  /// Connections that carry the line.
+  std::size_t stripes() const { return m_stream->stripes(); }
   net::MeterReading meter() const { return m_channel.meter(); }
   std::string peer() const { return m_channel.peer(); }
 
  private:
   void release();
 
+  net::StripedTransport* const m_stream;  ///< the channel's
   net::Channel m_channel;
   mutable std::mutex m_mutex;
   std::condition_variable m_changed;

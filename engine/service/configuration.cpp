@@ -8,6 +8,7 @@
 #include "engine/core/files.h"
 #include "net/certificate.h"
 #include "net/endpoint.h"
+#include "net/striped_transport.h"
 
 namespace pillarbox::service {
 namespace {
@@ -192,6 +193,9 @@ std::vector<Setting> EngineConfiguration::settings() {
       {"log.level", &logLevel, oneOf({"debug", "info", "warning", "error"})},
       {"log.format", &logFormat, oneOf({"text", "json"})},
       {"limits.max_sessions", IntegerTarget{&maxSessions, 1, 10000}, {}},
+      {"limits.stripes_per_session",
+       IntegerTarget{&stripesPerSession, 1, std::int64_t{net::StripedTransport::kMaxStripes}},
+       {}},
       {"limits.sets_per_session", IntegerTarget{&setsPerSession, 1, 1024}, {}},
       {"limits.set_memory_mib", IntegerTarget{&setMemoryMib, 1, 1 << 24}, {}},
       {"limits.sets_in_preparation", IntegerTarget{&offlineSets, 0, 1024}, {}},

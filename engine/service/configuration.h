@@ -79,6 +79,7 @@ struct EngineConfiguration {
   std::string logFormat = "text";
   std::int64_t drainSeconds = 10;
   std::int64_t maxSessions = 64;
+  std::int64_t stripesPerSession = 4;  ///< connections that carry one session's inferences
   std::int64_t setsPerSession = 8;
   std::int64_t setMemoryMib = 4096;      ///< correlation sets of all sessions together
   std::int64_t offlineSets = 0;          ///< being made at a time; 0: one a processor

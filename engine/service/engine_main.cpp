@@ -175,12 +175,12 @@ Result<std::unique_ptr<net::LocalHttp>> startMonitor(EngineContext& context,
   return monitor;
 }
 
-/// Sessions, and in two-party mode the offline lines that each may have.
+/// Sessions with the stripes, and in two-party mode the offline lines, that each may have.
 std::size_t connectionLimit(const EngineContext& context) {
   const auto sessions = static_cast<std::size_t>(context.configuration.maxSessions);
-  return context.correlations->mode() == offline::Mode::TwoParty
-             ? sessions * (1 + SetBank::kMaxLines)
-             : sessions;
+  const auto stripes = static_cast<std::size_t>(context.configuration.stripesPerSession);
+  const bool twoParty = context.correlations->mode() == offline::Mode::TwoParty;
+  return sessions * (stripes + (twoParty ? SetBank::kMaxLines : 0));
 }
 
 Status serve(const Flags& flags) {

@@ -42,6 +42,18 @@ Error protocolError(const std::string& message) {
   return {ErrorCode::Protocol, message};
 }
 
+/// While it lives, nothing leaves on the offline lines of a session.
+class HeldLines {
+ public:
+  explicit HeldLines(SetBank& bank) : m_bank(bank) { bank.holdLines(net::kLongestHold); }
+  HeldLines(const HeldLines&) = delete;
+  HeldLines& operator=(const HeldLines&) = delete;
+  ~HeldLines() { m_bank.holdLines(std::chrono::milliseconds(0)); }
+
+ private:
+  SetBank& m_bank;
+};
+
 }  // namespace
 
 EngineContext::EngineContext(EngineConfiguration settings)
@@ -56,10 +68,13 @@ Session::Session(EngineContext& context, std::uint64_t id,
                  std::unique_ptr<net::Transport> transport)
     : m_context(context),
       m_id(id),
-      m_channel(std::move(transport)),
+      m_stream(new net::StripedTransport(std::move(transport))),
+      m_channel(std::unique_ptr<net::Transport>(m_stream)),
       m_bank(
           std::make_shared<SetBank>(static_cast<std::size_t>(context.configuration.setsPerSession),
-                                    context.setMemory, context.metrics)) {}
+                                    context.setMemory, context.metrics)),
+      m_dock(std::make_shared<StripeDock>(
+          static_cast<std::size_t>(context.configuration.stripesPerSession))) {}
 
 Session::~Session() = default;
 
@@ -89,6 +104,7 @@ void Session::run() noexcept {
     }
     m_context.sessions.remove(m_token);
     m_bank->close();
+    m_dock->close();
     m_correlations.reset();
     countTraffic(false);
     if (!status.ok() && !left) m_context.metrics.countFailure("session", status.error().code);
@@ -135,7 +151,8 @@ Status Session::serve() {
   m_channel.setTimeout(seconds(m_context.configuration.handshakeSeconds));
   if (m_refused) return m_refusal;
   PILLARBOX_TRY(welcome());
-  if (m_isLine) return serveLine();
+  if (m_kind == Kind::OfflineLine) return serveLine();
+  if (m_kind == Kind::Stripe) return serveStripe();
   logEvent(LogLevel::Info, "session_start",
            {{"session", m_id}, {"peer", m_channel.peer()}, {"software", m_software}});
   for (;;) {
@@ -163,17 +180,19 @@ Status Session::welcome() {
                                          ", this engine " + std::to_string(net::kProtocolVersion) +
                                          "; install the same version of Pillarbox on both sides"};
   }
-  m_isLine = request.hello().offline_line();
-  if (!m_isLine) {
+  if (request.hello().offline_line()) m_kind = Kind::OfflineLine;
+  if (request.hello().stripe()) m_kind = Kind::Stripe;
+  if (m_kind == Kind::Session) {
     PILLARBOX_TRY(random::systemRandom(m_token));
-    PILLARBOX_TRY(m_context.sessions.add(m_token, m_bank));
+    PILLARBOX_TRY(m_context.sessions.add(m_token, {m_bank, m_dock}));
   }
   ToClient reply;
   net::proto::Welcome& welcome = *reply.mutable_welcome();
   welcome.set_protocol_version(net::kProtocolVersion);
   welcome.set_software(net::softwareName());
   welcome.set_offline_mode(static_cast<std::uint32_t>(m_context.correlations->mode()));
-  if (!m_isLine) welcome.set_token(bytesOf(m_token));
+  if (m_kind == Kind::Session) welcome.set_token(bytesOf(m_token));
+  welcome.set_max_stripes(static_cast<std::uint32_t>(m_context.configuration.stripesPerSession));
   welcome.set_max_sets(static_cast<std::uint32_t>(m_context.configuration.setsPerSession));
   for (const auto& model : *m_context.models.current()) {
     net::proto::ModelEntry& entry = *welcome.add_models();
@@ -200,11 +219,14 @@ Status Session::handle(const ToEngine& request) {
       return receiveSet(request.set_upload().index());
     case ToEngine::kStartInference:
       return infer(request.start_inference().index());
+    case ToEngine::kWiden:
+      return widen(request.widen().stripes());
     case ToEngine::kHello:
     case ToEngine::kGoodbye:
     case ToEngine::kAttachOffline:
     case ToEngine::kPrepareKeys:
     case ToEngine::kFinishSet:
+    case ToEngine::kAttachStripe:
     case ToEngine::MESSAGE_NOT_SET:
       break;
   }
@@ -337,22 +359,56 @@ Status Session::receiveSet(std::uint64_t index) {
   return net::sendMessage(m_channel, reply);
 }
 
+Result<SessionParts> Session::sessionOf(const std::string& token) const {
+  Token wanted{};
+  if (token.size() != wanted.size()) return protocolError("a session's token has the wrong length");
+  std::memcpy(wanted.data(), token.data(), wanted.size());
+  return m_context.sessions.find(wanted);
+}
+
+Status Session::serveStripe() {
+  PILLARBOX_ASSIGN(const ToEngine request,
+                   net::receiveMessage<ToEngine>(m_channel, kMaxRequestBytes));
+  if (!request.has_attach_stripe()) {
+    return protocolError("a stripe does not begin with AttachStripe");
+  }
+  PILLARBOX_ASSIGN(const SessionParts session, sessionOf(request.attach_stripe().token()));
+  PILLARBOX_ASSIGN(auto berth, StripeDock::reserve(session.dock, request.attach_stripe().number()));
+  ToClient reply;
+  reply.mutable_stripe_attached();
+  PILLARBOX_TRY(enter(Phase::Busy));  // from here on nobody else sends on this channel
+  PILLARBOX_TRY(net::sendMessage(m_channel, reply));
+  std::move(berth).leave(m_stream->release());
+  return {};
+}
+
+Status Session::widen(std::size_t stripes) {
+  auto further = m_dock->take(stripes);
+  if (!further.ok()) {
+    return further.error().code == ErrorCode::Exhausted ? decline(further.error())
+                                                        : Status(further.error());
+  }
+  ToClient reply;
+  reply.mutable_widened()->set_stripes(static_cast<std::uint32_t>(stripes));
+  PILLARBOX_TRY(net::sendMessage(m_channel, reply));
+  m_stream->widen(std::move(further).value());
+  return {};
+}
+
 Status Session::serveLine() {
   PILLARBOX_ASSIGN(const ToEngine request,
                    net::receiveMessage<ToEngine>(m_channel, kMaxRequestBytes));
   if (!request.has_attach_offline()) {
     return protocolError("an offline line does not begin with AttachOffline");
   }
-  Token token{};
   models::Sha256 hash{};
-  if (request.attach_offline().token().size() != token.size() ||
-      request.attach_offline().hash().size() != hash.size()) {
+  if (request.attach_offline().hash().size() != hash.size()) {
     return protocolError("AttachOffline has the wrong length");
   }
-  std::memcpy(token.data(), request.attach_offline().token().data(), token.size());
   std::memcpy(hash.data(), request.attach_offline().hash().data(), hash.size());
-  const auto bank = m_context.sessions.find(token);
-  if (!bank) return Error{ErrorCode::NotFound, "there is no such session; it may have ended"};
+  PILLARBOX_ASSIGN(const SessionParts session, sessionOf(request.attach_offline().token()));
+  const std::shared_ptr<SetBank>& bank = session.bank;
+  m_channel.setSendLimits({.background = true});
   PILLARBOX_ASSIGN(const auto line, SetBank::attach(bank, hash, m_channel));
   m_opening = bank->opening();
   if (!m_opening.model || m_opening.model->hash() != hash) {
@@ -455,6 +511,7 @@ Status Session::infer(std::uint64_t index) {
   }
   PILLARBOX_ASSIGN(SetBank::Taken taken, m_bank->take(index));
   const OfflineGate::Inference priority(m_context.offlineGate);
+  const HeldLines held(*m_bank);
   const net::MeterReading before = m_channel.meter();
   const auto [status, device] = m_context.accelerator.infer(
       m_channel, m_opening.model, std::move(taken.set), [this](offline::EngineSet own) {
@@ -512,7 +569,10 @@ void Session::logEnd(const Status& status, double seconds) const {
   if (!status.ok()) fields.emplace_back("error", status.error().message);
   const bool usual = status.ok() || status.error().code == ErrorCode::Closed;
   logEvent(usual ? LogLevel::Info : LogLevel::Warning,
-           m_isLine ? "offline_line_end" : "session_end", fields);
+           m_kind == Kind::Session       ? "session_end"
+           : m_kind == Kind::OfflineLine ? "offline_line_end"
+                                         : "stripe",
+           fields);
 }
 
 }  // namespace pillarbox::service

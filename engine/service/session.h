@@ -1,5 +1,6 @@
 // One client's session at the engine: a thread, a channel, a bank of correlation sets. Or one of a
-// session's offline lines, on which sets are made for the bank of that session.
+// session's offline lines, on which sets are made for the bank of that session. Or one of a
+// session's stripes, until that session takes the connection over.
 //
 // Sessions share the models, the correlation source and the memory budget, and nothing else. What
 // the client sends can end its own session only: every request is checked, every failure becomes a
@@ -29,6 +30,7 @@
 #include "engine/service/set_bank.h"
 #include "net/channel.h"
 #include "net/messages.pb.h"
+#include "net/striped_transport.h"
 
 namespace pillarbox::service {
 
@@ -65,6 +67,7 @@ class Session {
 
  private:
   enum class Phase { Idle, Busy, Inference, Ended };
+  enum class Kind { Session, OfflineLine, Stripe };
 
   Status serve();
   Status welcome();
@@ -74,7 +77,11 @@ class Session {
   Status prepareSet(std::uint64_t index);
   Status receiveSet(std::uint64_t index);
   Status infer(std::uint64_t index);
+  /// The live session that `token` names. Errors: Protocol, NotFound.
+  Result<SessionParts> sessionOf(const std::string& token) const;
   Status serveLine();
+  Status serveStripe();
+  Status widen(std::size_t stripes);
   Status makeSet(const SetBank::Attachment& line, const offline::two_party::EngineParty& party,
                  std::uint64_t index);
   Status decline(const Error& error);
@@ -87,6 +94,7 @@ class Session {
 
   EngineContext& m_context;
   const std::uint64_t m_id;
+  net::StripedTransport* const m_stream;  ///< the channel's
   net::Channel m_channel;
   Error m_refusal;
   bool m_refused = false;
@@ -102,8 +110,9 @@ class Session {
   std::shared_ptr<const inference::Activations> m_activations;  ///< of what is open
   std::unique_ptr<SessionCorrelations> m_correlations;
   const std::shared_ptr<SetBank> m_bank;
+  const std::shared_ptr<StripeDock> m_dock;
   inference::EngineMemory m_inferenceMemory;
-  bool m_isLine = false;
+  Kind m_kind = Kind::Session;
   std::uint64_t m_dealtIndex = 0;                              ///< last index that PrepareSet named
   std::deque<std::chrono::steady_clock::time_point> m_recent;  ///< inferences of the last minute
 

@@ -115,6 +115,12 @@ void SetBank::close() noexcept {
   for (net::Channel* line : m_lines) line->cancel();
 }
 
+void SetBank::holdLines(std::chrono::milliseconds duration) noexcept {
+  const std::lock_guard lock(m_mutex);
+  m_heldUntil = std::chrono::steady_clock::now() + duration;
+  for (net::Channel* line : m_lines) line->hold(duration);
+}
+
 Result<MemoryBudget::Reservation> SetBank::expectKeys(std::uint64_t memoryBytes) {
   const std::lock_guard lock(m_mutex);
   if (m_closed) return sessionEnded();
@@ -158,6 +164,9 @@ Result<SetBank::Attachment> SetBank::attach(const std::shared_ptr<SetBank>& bank
     return Error{ErrorCode::Exhausted, "this session has its full number of offline lines"};
   }
   bank->m_lines.push_back(&line);
+  const auto held = bank->m_heldUntil - std::chrono::steady_clock::now();
+  line.hold(
+      std::max(std::chrono::milliseconds(0), std::chrono::ceil<std::chrono::milliseconds>(held)));
   return Attachment(bank, line);
 }
 
@@ -174,27 +183,28 @@ SetBank::Attachment::~Attachment() {
   if (m_bank->m_lines.empty()) m_bank->m_keys.reset();
 }
 
-Status SessionDirectory::add(const Token& token, std::shared_ptr<SetBank> bank) {
+Status SessionDirectory::add(const Token& token, SessionParts parts) {
   const std::lock_guard lock(m_mutex);
-  if (m_banks.contains(token)) return {};
-  if (m_banks.size() >= m_limit) {
+  if (m_sessions.contains(token)) return {};
+  if (m_sessions.size() >= m_limit) {
     return Error{ErrorCode::Exhausted, "there are " + std::to_string(m_limit) +
                                            " sessions already, the configured limit; try again "
                                            "later"};
   }
-  m_banks.emplace(token, std::move(bank));
+  m_sessions.emplace(token, std::move(parts));
   return {};
 }
 
 void SessionDirectory::remove(const Token& token) noexcept {
   const std::lock_guard lock(m_mutex);
-  m_banks.erase(token);
+  m_sessions.erase(token);
 }
 
-std::shared_ptr<SetBank> SessionDirectory::find(const Token& token) const {
+Result<SessionParts> SessionDirectory::find(const Token& token) const {
   const std::lock_guard lock(m_mutex);
-  const auto found = m_banks.find(token);
-  return found == m_banks.end() ? nullptr : found->second;
+  const auto found = m_sessions.find(token);
+  if (found != m_sessions.end()) return found->second;
+  return Error{ErrorCode::NotFound, "there is no such session; it may have ended"};
 }
 
 }  // namespace pillarbox::service

@@ -8,6 +8,7 @@
 #pragma once
 
 #include <array>
+#include <chrono>
 #include <cstdint>
 #include <map>
 #include <memory>
@@ -21,6 +22,7 @@
 #include "engine/offline/two_party/party.h"
 #include "engine/service/memory_budget.h"
 #include "engine/service/metrics.h"
+#include "engine/service/stripe_dock.h"
 #include "net/channel.h"
 
 namespace pillarbox::service {
@@ -95,6 +97,10 @@ class SetBank {
   /// Destroys every set, cancels every line.
   void close() noexcept;
 
+  /// For so long, or until a hold of no time, nothing more leaves on the lines: an inference of
+  /// this session has the network.
+  void holdLines(std::chrono::milliseconds duration) noexcept;
+
   /// Announces keys that a client is about to send over one of its lines: good for all of them, as
   /// long as one is there. Errors: Protocol if there are keys already; Exhausted; Closed.
   Result<MemoryBudget::Reservation> expectKeys(std::uint64_t memoryBytes);
@@ -160,24 +166,31 @@ class SetBank {
   std::size_t m_making = 0;
   std::map<std::uint64_t, Prepared> m_sets;
   std::vector<net::Channel*> m_lines;
+  std::chrono::steady_clock::time_point m_heldUntil{};  ///< the lines
   Keys m_keys;  ///< they hold their reservation, also where a set in the making outlives the bank's
 };
 
-/// The sessions of an engine by their tokens, for the offline lines that ask for them.
+/// What a session shares with the further connections of its client.
+struct SessionParts {
+  std::shared_ptr<SetBank> bank;
+  std::shared_ptr<StripeDock> dock;
+};
+
+/// The sessions of an engine by their tokens, for the connections that ask for them.
 class SessionDirectory {
  public:
   /// @param limit  sessions at a time
   explicit SessionDirectory(std::size_t limit) : m_limit(limit) {}
   /// Errors: Exhausted.
-  Status add(const Token& token, std::shared_ptr<SetBank> bank);
+  Status add(const Token& token, SessionParts parts);
   void remove(const Token& token) noexcept;
-  /// The bank of a live session, or null.
-  std::shared_ptr<SetBank> find(const Token& token) const;
+  /// Those of a live session. Errors: NotFound.
+  Result<SessionParts> find(const Token& token) const;
 
  private:
   const std::size_t m_limit;
   mutable std::mutex m_mutex;
-  std::map<Token, std::shared_ptr<SetBank>> m_banks;
+  std::map<Token, SessionParts> m_sessions;
 };
 
 }  // namespace pillarbox::service

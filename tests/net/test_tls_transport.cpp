@@ -58,6 +58,14 @@ class TestTlsTransport : public QObject {
   void channelMetersAsInMemory();
   void bothSendFirst();
   void queueIsBounded();
+  void holdKeepsEverythingBack();
+  void holdEndsByItself();
+  void holdOfAFullQueueCostsNoPatience();
+  void twoWindowsWhileHeld();
+  void holdsInTheMiddle_data();
+  void holdsInTheMiddle();
+  void heldConnectionsEnd();
+  void heldWriterIsCancelled();
   void writeTimeout_data();
   void writeTimeout();
   void readTimeout();
@@ -183,6 +191,144 @@ void TestTlsTransport::queueIsBounded() {
     QVERIFY(got == data);
   }
   writer.join();
+}
+
+void TestTlsTransport::holdKeepsEverythingBack() {
+  TlsPair pair;
+  pair.engine->setTimeout(200ms);
+  const auto data = pattern(100'000);
+  pair.client->hold(20s);
+  QVERIFY(pair.client->write({}, std::span(data).first(50'000)).ok());
+  QVERIFY(pair.client->write({}, std::span(data).subspan(50'000)).ok());
+  std::vector<std::byte> got(data.size());
+  QCOMPARE(int(pair.engine->read(std::span(got).first(1)).error().code), int(ErrorCode::Timeout));
+  QVERIFY(pair.engine->write({}, data).ok());  // the other direction is free
+  QVERIFY(pair.client->read(got).ok());
+  pair.client->hold(0ms);
+  pair.engine->setTimeout(20s);
+  std::fill(got.begin(), got.end(), std::byte{});
+  QVERIFY(pair.engine->read(got).ok());
+  QVERIFY(got == data);
+}
+
+void TestTlsTransport::holdEndsByItself() {
+  TlsPair pair;
+  const auto data = pattern(1000);
+  std::vector<std::byte> got(data.size());
+  QElapsedTimer timer;
+  timer.start();
+  pair.client->hold(300ms);
+  QVERIFY(pair.client->write({}, data).ok());
+  QVERIFY(timer.elapsed() < 300);
+  QVERIFY(pair.engine->read(got).ok());
+  QVERIFY(timer.elapsed() >= 300);
+  QVERIFY(got == data);
+}
+
+void TestTlsTransport::holdOfAFullQueueCostsNoPatience() {
+  TlsPair pair({.queueBytes = 1 << 20});
+  pair.client->setTimeout(200ms);
+  const auto data = pattern(1 << 20), more = pattern(3 << 20);
+  pair.client->hold(1s);
+  std::thread reader([&] {
+    std::vector<std::byte> got(data.size() + more.size());
+    QVERIFY(pair.engine->read(got).ok());
+    QVERIFY(std::equal(more.begin(), more.end(), got.begin() + std::ptrdiff_t(data.size())));
+  });
+  QVERIFY(pair.client->write({}, data).ok());
+  QVERIFY(pair.client->write({}, more).ok());  // does not even fit into the queue
+  reader.join();
+}
+
+/// What two-party sets rely on: neither side reads, both are held, and writing goes on (see
+/// engine/offline/two_party/party.h).
+void TestTlsTransport::twoWindowsWhileHeld() {
+  TlsPair pair;
+  const auto window = pattern(std::size_t{31} << 20);
+  for (TlsTransport* end : {pair.client.get(), pair.engine.get()}) {
+    end->setSendLimits({.background = true});
+    end->setTimeout(20s);
+    end->hold(60s);
+    QElapsedTimer timer;
+    timer.start();
+    QVERIFY(end->write({}, window).ok());
+    QVERIFY(end->write({}, window).ok());
+    QVERIFY(timer.elapsed() < 15'000);
+  }
+  pair.client->hold(0ms);
+  pair.engine->hold(0ms);
+  const auto readBoth = [&](TlsTransport& end) {
+    std::vector<std::byte> got(window.size());
+    for (int i = 0; i < 2; ++i) {
+      QVERIFY(end.read(got).ok());
+      QVERIFY(got == window);
+    }
+  };
+  std::thread other([&] { readBoth(*pair.engine); });
+  readBoth(*pair.client);
+  other.join();
+}
+
+void TestTlsTransport::holdsInTheMiddle_data() {
+  QTest::addColumn<bool>("background");
+  QTest::newRow("foreground") << false;
+  QTest::newRow("background") << true;
+}
+
+void TestTlsTransport::holdsInTheMiddle() {
+  QFETCH(bool, background);
+  TlsPair pair({.queueBytes = 2 << 20});
+  pair.client->setSendLimits({.queueBytes = 2 << 20, .background = background});
+  pair.client->setTimeout(20s);
+  pair.engine->setTimeout(20s);
+  std::atomic<bool> done = false;
+  std::thread holding([&] {
+    for (int i = 0; !done; ++i) {
+      pair.client->hold(i % 2 == 0 ? 15ms : 0ms);
+      std::this_thread::sleep_for(10ms);
+    }
+  });
+  const auto data = pattern(700'001);
+  std::thread writer([&] {
+    for (int i = 0; i < 60; ++i) QVERIFY(pair.client->write({}, data).ok());
+  });
+  std::vector<std::byte> got(data.size());
+  for (int i = 0; i < 60; ++i) {
+    QVERIFY(pair.engine->read(got).ok());
+    QVERIFY(got == data);
+  }
+  writer.join();
+  done = true;
+  holding.join();
+}
+
+void TestTlsTransport::heldConnectionsEnd() {
+  TlsPair pair;
+  const auto data = pattern(100'000);
+  pair.client->hold(20s);
+  QVERIFY(pair.client->write({}, data).ok());
+  QElapsedTimer timer;
+  timer.start();
+  pair.client.reset();
+  QVERIFY(timer.elapsed() < 4000);
+  std::vector<std::byte> got(data.size());
+  QVERIFY(pair.engine->read(got).ok());
+  QVERIFY(got == data);
+  QVERIFY(contains(pair.engine->read(std::span(got).first(1)).error(), "closed the connection"));
+}
+
+void TestTlsTransport::heldWriterIsCancelled() {
+  TlsPair pair({.queueBytes = 1 << 20});
+  pair.client->hold(20s);
+  std::thread canceller([&] {
+    std::this_thread::sleep_for(100ms);
+    pair.client->cancel();
+  });
+  const auto data = pattern(1 << 20);
+  Status status;
+  for (int i = 0; i < 4 && status.ok(); ++i) status = pair.client->write({}, data);
+  canceller.join();
+  QCOMPARE(int(status.error().code), int(ErrorCode::Cancelled));
 }
 
 void TestTlsTransport::writeTimeout_data() {

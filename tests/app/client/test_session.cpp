@@ -336,6 +336,100 @@ class TestSession : public QObject {
     QVERIFY(rig.engine.log().contains(QString("protocol=%1").arg(offline::nameOf(which))));
   }
 
+  /// The same image over one connection and over several: the same class, rounds and bytes.
+  void overSeveralConnections_data() {
+    QTest::addColumn<int>("allowed");
+    QTest::addColumn<int>("wanted");
+    QTest::addColumn<int>("used");
+    QTest::newRow("four") << 4 << 4 << 4;
+    QTest::newRow("three") << 4 << 3 << 3;
+    QTest::newRow("as many as the engine allows") << 2 << 4 << 2;
+    QTest::newRow("the engine allows one") << 1 << 4 << 1;
+    QTest::newRow("one is wanted") << 4 << 1 << 1;
+    QTest::newRow("near, by itself") << 4 << 0 << 1;
+  }
+  void overSeveralConnections() {
+    QFETCH(int, allowed);
+    QFETCH(int, wanted);
+    QFETCH(int, used);
+    ServiceRig rig;
+    const QString config = writeConfiguration(
+        rig, "[limits]\nstripes_per_session = " + QByteArray::number(allowed) + "\n");
+    QVERIFY2(rig.startEngine("127.0.0.1:0", {"--config", config}), qPrintable(rig.engine.log()));
+    const models::LoadedModel loaded = smallModel();
+    const models::FixedPointOracle oracle(loaded.model, loaded.weights);
+    const inference::OnlineCost cost = inference::onlineCost(loaded.model);
+    SessionOptions options = optionsFor(rig);
+    options.stripes = wanted;
+    EngineSession session(options);
+    QVERIFY(session.connect().ok());
+    QTRY_COMPARE_WITH_TIMEOUT(session.stripes(), used, 10000);
+    for (std::uint64_t seed = 1; seed <= 3; ++seed) {
+      const std::vector<float> image = randomImage(loaded.model.input, seed);
+      const auto result = session.classify(image);
+      QVERIFY2(result.ok(), result.ok() ? "" : result.error().message.c_str());
+      QVERIFY(deviation(loaded, oracle, image, *result) < kTolerance);
+      QCOMPARE(result->rounds, cost.rounds);
+      QCOMPARE(result->bytesSent, cost.bytesToEngine + kStartInferenceBytes);
+      QCOMPARE(result->bytesReceived, cost.bytesToClient);
+      // What was said on the further connections before they carried a part of the stream.
+      QCOMPARE(result->setup.bytesSent > 0, used > 1);
+      QVERIFY(result->setup.bytesSent <= 200u * static_cast<unsigned>(used));
+    }
+    QCOMPARE(session.stripes(), used);
+    QVERIFY(session.ping().ok());
+  }
+
+  /// An engine without room for more connections: the session has one, and works.
+  void noRoomForMoreConnections() {
+    ServiceRig rig;
+    const QString config = writeConfiguration(rig, "[limits]\nmax_sessions = 1\n");
+    QVERIFY2(rig.startEngine("127.0.0.1:0", {"--config", config}), qPrintable(rig.engine.log()));
+    // Four connections are the limit: the session's, and three that say nothing.
+    std::vector<std::unique_ptr<net::TlsTransport>> silent;
+    for (int i = 0; i < 3; ++i) {
+      net::ConnectOptions silentOptions;
+      silentOptions.endpoint = {"127.0.0.1", rig.engine.port()};
+      silentOptions.pin.expected =
+          net::Fingerprint::parse(rig.engine.fingerprint().toStdString()).value();
+      silent.push_back(net::connectTls(std::move(silentOptions)).value());
+    }
+    SessionOptions options = optionsFor(rig);
+    options.stripes = 4;
+    std::atomic<bool> told = false;
+    options.log = [&](const std::string&, const std::string& line) {
+      if (line.find("over one connection") != std::string::npos) told = true;
+    };
+    EngineSession session(options);
+    QVERIFY(session.connect().ok());
+    QTRY_VERIFY_WITH_TIMEOUT(told, 20000);
+    QCOMPARE(session.stripes(), 1);
+    QVERIFY(session.classify(randomImage(session.facts().model->input, 1)).ok());
+  }
+
+  /// Sessions that end while their further connections are opened, at various moments.
+  void endsWhileItWidens() {
+    ServiceRig rig;
+    QVERIFY2(rig.startEngine(), qPrintable(rig.engine.log()));
+    SessionOptions options = optionsFor(rig);
+    options.stripes = 4;
+    for (int i = 0; i < 12; ++i) {
+      QElapsedTimer timer;
+      {
+        EngineSession session(options);
+        QVERIFY(session.connect().ok());
+        std::this_thread::sleep_for(std::chrono::microseconds(300 * i));
+        if (i % 3 == 0) session.cancel();
+        timer.start();
+      }
+      QVERIFY(timer.elapsed() < 5000);
+    }
+    EngineSession session(options);
+    QVERIFY(session.connect().ok());
+    QTRY_COMPARE_WITH_TIMEOUT(session.stripes(), 4, 10000);
+    QVERIFY(session.classify(randomImage(session.facts().model->input, 1)).ok());
+  }
+
   void wantsOneModeOnly() {
     ServiceRig rig;
     QVERIFY(rig.startEngine());

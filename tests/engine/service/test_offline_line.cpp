@@ -6,162 +6,11 @@
 
 #include <QtTest>
 
-#include "engine/service/connection_pool.h"
-#include "engine/service/session.h"
-#include "net/memory.h"
-#include "net/message_io.h"
-#include "tests/support/fake_party.h"
-#include "tests/support/model_factory.h"
+#include "tests/support/memory_engine.h"
 
 using namespace pillarbox;
 using namespace pillarbox::service;
 using namespace pillarbox::testing;
-using net::proto::ToClient;
-using net::proto::ToEngine;
-
-namespace {
-
-EngineConfiguration testConfiguration() {
-  EngineConfiguration configuration;
-  configuration.networkSeconds = 5;
-  configuration.setsPerSession = 2;
-  return configuration;
-}
-
-std::shared_ptr<const inference::EngineModel> testModel() {
-  static const auto kModel = [] {
-    models::LoadedModel loaded = makeTinyModel("conv_padded");
-    return std::make_shared<const inference::EngineModel>(std::move(loaded.model),
-                                                          std::move(loaded.weights));
-  }();
-  return kModel;
-}
-
-std::string hashOf(const inference::EngineModel& model) {
-  return {reinterpret_cast<const char*>(model.hash().data()), model.hash().size()};
-}
-
-/// An engine without sockets.
-struct Engine {
-  explicit Engine(EngineConfiguration configuration = testConfiguration(), bool twoParty = true)
-      : context(std::move(configuration)) {
-    context.models.replace({testModel()});
-    if (twoParty) {
-      context.correlations = std::make_unique<TwoPartySource>(fakeEngineParty);
-    } else {
-      context.correlations = std::make_unique<FirstPartySource>();
-    }
-  }
-  EngineContext context;
-  ConnectionPool<Session> pool{
-      32, [this](std::uint64_t id, std::unique_ptr<net::Transport> transport) {
-        return std::make_unique<Session>(context, id, std::move(transport));
-      }};
-};
-
-struct Peer {
-  explicit Peer(Engine& engine, bool line = false) {
-    auto [mine, theirs] = net::makeMemoryPair();
-    engine.pool.add(std::move(theirs));
-    channel = std::make_unique<net::Channel>(std::move(mine));
-    channel->setTimeout(std::chrono::seconds(10));
-    ToEngine hello;
-    hello.mutable_hello()->set_protocol_version(net::kProtocolVersion);
-    hello.mutable_hello()->set_offline_line(line);
-    welcome = ask(hello).value().welcome();
-  }
-
-  Status send(const ToEngine& request) { return net::sendMessage(*channel, request); }
-  Result<ToClient> answer() { return net::receiveMessage<ToClient>(*channel); }
-  Result<ToClient> ask(const ToEngine& request) {
-    PILLARBOX_TRY(send(request));
-    return answer();
-  }
-
-  Status openModel(std::uint32_t protocol = 0) {
-    ToEngine request;
-    request.mutable_open_model()->set_hash(hashOf(*testModel()));
-    request.mutable_open_model()->set_protocol(protocol);
-    PILLARBOX_ASSIGN(const ToClient opened, ask(request));
-    if (opened.has_declined()) return net::errorOf(opened.declined(), "engine");
-    std::vector<std::byte> description(opened.model_opened().description_bytes());
-    return channel->receiveBytes(description);
-  }
-
-  Result<ToClient> attach(const std::string& token, const std::string& hash) {
-    ToEngine request;
-    request.mutable_attach_offline()->set_token(token);
-    request.mutable_attach_offline()->set_hash(hash);
-    return ask(request);
-  }
-
-  Result<ToClient> keys() {
-    ToEngine request;
-    request.mutable_prepare_keys();
-    PILLARBOX_TRY(send(request));
-    PILLARBOX_TRY(fakeClientParty(testModel()->description())->sendKeys(*channel));
-    return answer();
-  }
-
-  Result<ToClient> begin(std::uint64_t index) {
-    ToEngine request;
-    request.mutable_prepare_set()->set_index(index);
-    return ask(request);
-  }
-
-  Result<ToClient> finish(std::uint64_t index) {
-    ToEngine request;
-    request.mutable_finish_set()->set_index(index);
-    return ask(request);
-  }
-
-  Result<offline::ClientSet> make(std::uint64_t index) {
-    return fakeClientParty(testModel()->description())->makeSet(*channel, index, [](double) {
-      return Status();
-    });
-  }
-
-  Result<offline::ClientSet> wholeSet(std::uint64_t index) {
-    PILLARBOX_ASSIGN(const ToClient started, begin(index));
-    if (started.has_declined()) return net::errorOf(started.declined(), "engine");
-    PILLARBOX_ASSIGN(auto set, make(index));
-    PILLARBOX_ASSIGN(const ToClient ready, finish(index));
-    if (!ready.has_set_ready()) return Error{ErrorCode::Protocol, "not ready"};
-    return set;
-  }
-
-  Result<inference::ClientOutcome> infer(offline::ClientSet set) {
-    ToEngine request;
-    request.mutable_start_inference()->set_index(set.index);
-    PILLARBOX_TRY(send(request));
-    const models::PublicModel& model = testModel()->description();
-    return inference::runClient(*channel, model, std::move(set), randomImage(model.input, 1));
-  }
-
-  std::unique_ptr<net::Channel> channel;
-  net::proto::Welcome welcome;
-};
-
-/// A session with the model open and one line with keys.
-struct Client {
-  explicit Client(Engine& engine) : session(engine), line(engine, true) {
-    if (!session.openModel().ok()) throw std::runtime_error("the model was not opened");
-    const auto attached = line.attach(session.welcome.token(), hashOf(*testModel()));
-    if (!attached.ok() || attached->offline_attached().has_keys()) {
-      throw std::runtime_error("the line was not attached");
-    }
-    if (!line.keys().value().has_keys_ready()) throw std::runtime_error("no keys");
-  }
-  Peer session, line;
-};
-
-#define QFAILED_WITH(result, expected)                                               \
-  do {                                                                               \
-    QVERIFY(!(result).ok());                                                         \
-    QVERIFY2((result).error().code == (expected), (result).error().message.c_str()); \
-  } while (false)
-
-}  // namespace
 
 class TestOfflineLine : public QObject {
   Q_OBJECT
@@ -195,7 +44,7 @@ class TestOfflineLine : public QObject {
   void linesShareKeysAndIndices() {
     Engine engine;
     Client client(engine);
-    Peer other(engine, true);
+    Peer other(engine, Peer::OfflineLine);
     const auto attached = other.attach(client.session.welcome.token(), hashOf(*testModel()));
     QVERIFY(attached->offline_attached().has_keys());
     auto first = client.line.wholeSet(1);
@@ -210,23 +59,26 @@ class TestOfflineLine : public QObject {
     Engine engine;
     Peer session(engine);
     const std::string hash = hashOf(*testModel());
-    QFAILED_WITH(Peer(engine, true).attach(session.welcome.token(), hash), ErrorCode::Refused);
+    QFAILED_WITH(Peer(engine, Peer::OfflineLine).attach(session.welcome.token(), hash),
+                 ErrorCode::Refused);
     QVERIFY(session.openModel().ok());
     std::string wrong = session.welcome.token();
     wrong[3] = static_cast<char>(wrong[3] ^ 1);
-    QFAILED_WITH(Peer(engine, true).attach(wrong, hash), ErrorCode::NotFound);
-    QFAILED_WITH(Peer(engine, true).attach(std::string(16, '\0'), hash), ErrorCode::NotFound);
-    QFAILED_WITH(Peer(engine, true).attach("short", hash), ErrorCode::Protocol);
-    QFAILED_WITH(Peer(engine, true).attach(session.welcome.token(), std::string(32, 'x')),
-                 ErrorCode::Refused);
-    Peer line(engine, true);
+    QFAILED_WITH(Peer(engine, Peer::OfflineLine).attach(wrong, hash), ErrorCode::NotFound);
+    QFAILED_WITH(Peer(engine, Peer::OfflineLine).attach(std::string(16, '\0'), hash),
+                 ErrorCode::NotFound);
+    QFAILED_WITH(Peer(engine, Peer::OfflineLine).attach("short", hash), ErrorCode::Protocol);
+    QFAILED_WITH(
+        Peer(engine, Peer::OfflineLine).attach(session.welcome.token(), std::string(32, 'x')),
+        ErrorCode::Refused);
+    Peer line(engine, Peer::OfflineLine);
     QFAILED_WITH(line.begin(1), ErrorCode::Protocol);
-    QVERIFY(Peer(engine, true).attach(session.welcome.token(), hash).ok());
+    QVERIFY(Peer(engine, Peer::OfflineLine).attach(session.welcome.token(), hash).ok());
   }
 
   void aLineIsNoSession() {
     Engine engine;
-    Peer line(engine, true);
+    Peer line(engine, Peer::OfflineLine);
     QVERIFY(line.welcome.token().empty());
     QVERIFY(!line.openModel().ok());
     Client client(engine);
@@ -242,8 +94,9 @@ class TestOfflineLine : public QObject {
     Engine engine(testConfiguration(), false);
     Peer session(engine);
     QVERIFY(session.openModel().ok());
-    QFAILED_WITH(Peer(engine, true).attach(session.welcome.token(), hashOf(*testModel())),
-                 ErrorCode::Refused);
+    QFAILED_WITH(
+        Peer(engine, Peer::OfflineLine).attach(session.welcome.token(), hashOf(*testModel())),
+        ErrorCode::Refused);
   }
 
   void noMoreLinesThanAllowed() {
@@ -251,10 +104,11 @@ class TestOfflineLine : public QObject {
     Client client(engine);
     std::vector<std::unique_ptr<Peer>> lines;
     for (std::size_t i = 1; i < SetBank::kMaxLines; ++i) {
-      lines.push_back(std::make_unique<Peer>(engine, true));
+      lines.push_back(std::make_unique<Peer>(engine, Peer::OfflineLine));
       QVERIFY(lines.back()->attach(client.session.welcome.token(), hashOf(*testModel())).ok());
     }
-    QFAILED_WITH(Peer(engine, true).attach(client.session.welcome.token(), hashOf(*testModel())),
+    QFAILED_WITH(Peer(engine, Peer::OfflineLine)
+                     .attach(client.session.welcome.token(), hashOf(*testModel())),
                  ErrorCode::Exhausted);
   }
 
@@ -263,11 +117,11 @@ class TestOfflineLine : public QObject {
     Peer session(engine);
     QVERIFY(session.openModel().ok());
     const std::string hash = hashOf(*testModel());
-    Peer line(engine, true);
+    Peer line(engine, Peer::OfflineLine);
     QVERIFY(line.attach(session.welcome.token(), hash).ok());
     QFAILED_WITH(line.begin(1), ErrorCode::Protocol);
 
-    Peer bad(engine, true);
+    Peer bad(engine, Peer::OfflineLine);
     QVERIFY(bad.attach(session.welcome.token(), hash).ok());
     ToEngine request;
     request.mutable_prepare_keys();
@@ -277,14 +131,14 @@ class TestOfflineLine : public QObject {
     QFAILED_WITH(bad.answer(), ErrorCode::Format);
 
     // Announced one size, sent another: refused by its header.
-    Peer large(engine, true);
+    Peer large(engine, Peer::OfflineLine);
     QVERIFY(large.attach(session.welcome.token(), hash).ok());
     QVERIFY(large.send(request).ok());
     const std::vector<std::byte> more(1 << 20);
     QVERIFY(large.channel->send(net::FrameKind::Bytes, more).ok());
     QFAILED_WITH(large.answer(), ErrorCode::Protocol);
 
-    Peer good(engine, true);
+    Peer good(engine, Peer::OfflineLine);
     const auto attached = good.attach(session.welcome.token(), hash);
     QVERIFY(attached.ok() && !attached->offline_attached().has_keys());
     QVERIFY(good.keys()->has_keys_ready());
@@ -312,7 +166,7 @@ class TestOfflineLine : public QObject {
     auto burnt = client.line.make(1);  // but never FinishSet
     QVERIFY(burnt.ok());
     client.line.channel.reset();
-    Peer line(engine, true);
+    Peer line(engine, Peer::OfflineLine);
     Result<ToClient> attached = line.attach(client.session.welcome.token(), hashOf(*testModel()));
     QVERIFY(attached.ok());
     if (!attached->offline_attached().has_keys()) QVERIFY(line.keys().ok());
@@ -344,7 +198,7 @@ class TestOfflineLine : public QObject {
     QVERIFY(reader.drain().ok());
     QFAILED_WITH(client.line.answer(), ErrorCode::Protocol);
     // The session goes on, on another line.
-    Peer line(engine, true);
+    Peer line(engine, Peer::OfflineLine);
     QVERIFY(line.attach(client.session.welcome.token(), hashOf(*testModel())).ok());
   }
 
@@ -367,7 +221,7 @@ class TestOfflineLine : public QObject {
     Client client(engine);
     QVERIFY(client.line.wholeSet(1).ok());
     QVERIFY(client.line.begin(2)->has_set_started());
-    Peer other(engine, true);
+    Peer other(engine, Peer::OfflineLine);
     QVERIFY(other.attach(client.session.welcome.token(), hashOf(*testModel())).ok());
     QVERIFY(other.begin(3)->has_declined());
   }
@@ -488,7 +342,7 @@ class TestOfflineLine : public QObject {
     // ... and nobody can attach any more.
     bool refused = false;
     for (int attempt = 0; attempt < 100 && !refused; ++attempt) {
-      const auto attached = Peer(engine, true).attach(token, hashOf(*testModel()));
+      const auto attached = Peer(engine, Peer::OfflineLine).attach(token, hashOf(*testModel()));
       refused = !attached.ok() && attached.error().code == ErrorCode::NotFound;
       if (!refused) QTest::qWait(20);
     }
