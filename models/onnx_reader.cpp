@@ -48,6 +48,8 @@ constexpr std::int64_t kMaxOpset = 21;
 constexpr std::size_t kMaxNodes = 32768;  ///< with model-local functions expanded
 constexpr int kMaxFunctionDepth = 4;
 constexpr double kDefaultRange = 5.0;
+/// How many images there are, where a network computes with it: not known, and equal to nothing.
+constexpr double kBatchSize = std::numeric_limits<double>::quiet_NaN();
 
 Error fault(ErrorCode code, std::string message) {
   return Error{code, std::move(message)};
@@ -146,6 +148,9 @@ bool scan(Message type, std::span<const std::byte> bytes, std::uint64_t* payload
 
 // ----------------------------------------------------------------------------------- constants
 
+/// Most numbers of a list of sizes.
+constexpr std::size_t kMostSizes = 64;
+
 /// A constant tensor: a reference into the file's message, or numbers of a Constant attribute.
 struct Constant {
   std::vector<std::int64_t> dims;
@@ -169,7 +174,8 @@ Result<Constant> makeConstant(const onnx::TensorProto& tensor, const std::string
       tensor.external_data_size() != 0) {
     return unsupported(where +
                        " keeps its numbers in another file. Save the model as a single file, with "
-                       "its weights inside.");
+                       "its weights inside (in PyTorch: torch.onnx.export(..., "
+                       "external_data=False)).");
   }
   if (tensor.has_segment()) return unsupported(where + " is stored in segments.");
   Constant constant;
@@ -228,9 +234,8 @@ Result<std::vector<float>> floats(const Constant& constant, const std::string& w
 
 /// All numbers of a small tensor of any numeric type that constants of activations and shapes have.
 Result<std::vector<double>> numbers(const Constant& constant, const std::string& where) {
-  constexpr std::uint64_t kMost = 64;
   const std::uint64_t count = *elementCount(constant.dims);
-  if (count > kMost) return unsupported(where + " has more numbers than expected here.");
+  if (count > kMostSizes) return unsupported(where + " has more numbers than expected here.");
   if (constant.tensor == nullptr) return constant.numbers;
   const onnx::TensorProto& tensor = *constant.tensor;
   std::vector<double> values;
@@ -322,7 +327,7 @@ std::vector<std::int64_t> evenDegree(std::vector<std::int64_t> c) {
 
 class Importer {
  public:
-  /// `training`: the network may have ReLUs.
+  /// `training`: the network may have ReLUs, and all that PyTorch's exporters write around layers.
   Importer(const onnx::ModelProto& file, const std::optional<StatedPolynomial>& stated,
            bool training = false)
       : m_file(file), m_stated(stated), m_training(training) {}
@@ -729,14 +734,17 @@ class Importer {
       PILLARBOX_ASSIGN(const Symbol x, symbolInput(at, 0));
       return symbolic(at, x, product(x.coefficients, {-1.0}));
     }
-    if (op == "Relu" && m_training) {
-      PILLARBOX_TRY(onlyAttributes(at, {}));
-      PILLARBOX_ASSIGN(const Symbol x, valueInput(at, 0));
-      FloatNode node;
-      node.kind = NodeKind::Relu;
-      node.inputs = {x.base};
-      node.in = node.out = m_graph.shape(x.base);
-      return finish(at, std::move(node), x.flat);
+    if (m_training) {
+      if (op == "Relu") return relu(at);
+      if (op == "Dropout") return dropout(at);
+      if (op == "MatMul") return matrixProduct(at);
+      if (op == "ReduceMean") return reduceMean(at);
+      if (op == "Squeeze" || op == "Unsqueeze") return squeeze(at);
+      if (op == "Shape") return shapeOf(at);
+      if (op == "Gather") return gather(at);
+      if (op == "Slice") return slice(at);
+      if (op == "Concat") return concat(at);
+      if (op == "Cast") return cast(at);
     }
     static const std::map<std::string, const char*> kAdvice = {
         {"Relu", "activations"},     {"LeakyRelu", "activations"}, {"PRelu", "activations"},
@@ -761,10 +769,15 @@ class Importer {
                          ": the model must end with its logits; the client computes probabilities. "
                          "Remove this node and export the model again.");
     }
+    const std::string activations =
+        m_training
+            ? "Relu, MatMul, ReduceMean over height and width, and polynomial activations of "
+            : "and polynomial activations of ";
     return unsupported(at.where +
                        ": this operator is not supported. Supported are Conv, Gemm, "
                        "BatchNormalization, AveragePool, GlobalAveragePool, Add, Flatten, Reshape "
-                       "to [batch, features], Identity, Constant, and polynomial activations of "
+                       "to [batch, features], Identity, Constant, " +
+                       activations +
                        "Add, Sub, Mul, Div, Neg and Pow. Train a network of these with "
                        "pillarbox-train.");
   }
@@ -1047,8 +1060,9 @@ class Importer {
     PILLARBOX_ASSIGN(const std::vector<double> shape, numbers(target, inputName(at, 1)));
     const auto size = static_cast<double>(m_graph.shape(x.base).size());
     const bool zeroCopies = integer(at, "allowzero", 0) == 0;
-    const bool batch = shape.size() == 2 && ((shape[0] == 0 && zeroCopies) || shape[0] == 1 ||
-                                             (shape[0] == -1 && shape[1] == size));
+    const bool batch =
+        shape.size() == 2 && ((shape[0] == 0 && zeroCopies) || shape[0] == 1 ||
+                              std::isnan(shape[0]) || (shape[0] == -1 && shape[1] == size));
     if (!batch || (shape[1] != -1 && shape[1] != size)) {
       return unsupported(at.where +
                          ": only a reshape to [batch, features] is supported. Use Flatten.");
@@ -1098,6 +1112,13 @@ class Importer {
     PILLARBOX_TRY(onlyAttributes(at, {}));
     PILLARBOX_ASSIGN(const Tensor a, input(at, 0));
     PILLARBOX_ASSIGN(const Tensor b, input(at, 1));
+    if (m_training && a.constant.has_value() != b.constant.has_value()) {
+      const int index = a.constant ? 0 : 1;
+      const Constant& numbers = a.constant ? *a.constant : *b.constant;
+      if (elementCount(numbers.dims) != 1) {
+        return perChannel(at, op, a.constant ? b.symbol : a.symbol, numbers, index);
+      }
+    }
     Coefficients left = a.symbol.coefficients;
     Coefficients right = b.symbol.coefficients;
     if (a.constant) {
@@ -1159,6 +1180,251 @@ class Importer {
     node.in = m_graph.shape(a.base);
     node.out = node.in;
     return finish(at, std::move(node), a.flat);
+  }
+
+  // --- what PyTorch's exporters write besides: only in networks that are to be trained on
+
+  Result<Tensor> relu(const Context& at) {
+    PILLARBOX_TRY(onlyAttributes(at, {}));
+    PILLARBOX_ASSIGN(const Symbol x, valueInput(at, 0));
+    FloatNode node;
+    node.kind = NodeKind::Relu;
+    node.inputs = {x.base};
+    node.in = node.out = m_graph.shape(x.base);
+    return finish(at, std::move(node), x.flat);
+  }
+
+  /// Does nothing outside training.
+  Result<Tensor> dropout(const Context& at) {
+    PILLARBOX_TRY(onlyAttributes(at, {"ratio", "seed"}));
+    bool training = false;
+    if (hasInput(at, 2)) {
+      PILLARBOX_ASSIGN(const Constant mode, constantInput(at, 2));
+      const onnx::TensorProto* tensor = mode.tensor;
+      training = tensor == nullptr ||
+                 !((tensor->has_raw_data() && tensor->raw_data() == std::string(1, '\0')) ||
+                   (tensor->int32_data_size() == 1 && !tensor->int32_data(0)));
+    }
+    if (training || at.node->output_size() != 1) {
+      return unsupported(at.where + ": is in training mode. Export the model in evaluation mode.");
+    }
+    PILLARBOX_ASSIGN(Tensor x, input(at, 0));
+    return x;
+  }
+
+  /// A fully connected layer whose bias, if there is one, is added by another node.
+  Result<Tensor> matrixProduct(const Context& at) {
+    PILLARBOX_TRY(onlyAttributes(at, {}));
+    return gemm(at);
+  }
+
+  /// `scale` and `shift` of each channel: an addition or multiplication by as many numbers.
+  Result<Tensor> perChannel(const Context& at, const std::string& op, const Symbol& x,
+                            const Constant& constant, int index) {
+    Symbol symbol = x;
+    PILLARBOX_ASSIGN(symbol.base, materialise(x, at.name));
+    FloatNode node;
+    node.kind = NodeKind::Affine;
+    node.inputs = {symbol.base};
+    node.in = node.out = m_graph.shape(symbol.base);
+    const std::uint32_t channels = node.in.channels;
+    // Broadcasting aligns the last dimensions: [batch, channels, height, width] or [batch,
+    // features].
+    const std::size_t rank = x.flat ? 2 : 4;
+    std::vector<std::int64_t> dims = constant.dims;
+    bool fits = dims.size() <= rank && (!x.flat || node.in.height * node.in.width == 1);
+    while (fits && dims.size() < rank) dims.insert(dims.begin(), 1);
+    for (std::size_t i = 0; fits && i < rank; ++i) fits = dims[i] == (i == 1 ? channels : 1);
+    const bool known = op == "Add" || op == "Sub" || op == "Mul" || (op == "Div" && index == 1);
+    if (!fits || !known) {
+      return unsupported(inputName(at, index) +
+                         " must be a single number, or one for each channel that is added, "
+                         "subtracted or multiplied.");
+    }
+    PILLARBOX_ASSIGN(const std::vector<double> numbers, channelVector(at, index, channels));
+    node.scale.assign(channels, 1.0);
+    node.bias.assign(channels, 0.0);
+    for (std::size_t c = 0; c < channels; ++c) {
+      if (op == "Add") node.bias[c] = numbers[c];
+      if (op == "Mul") node.scale[c] = numbers[c];
+      if (op == "Sub") {
+        node.bias[c] = index == 1 ? -numbers[c] : numbers[c];
+        node.scale[c] = index == 1 ? 1.0 : -1.0;
+      }
+      if (op == "Div") node.scale[c] = 1.0 / numbers[c];
+      if (!std::isfinite(node.scale[c])) return formatError(at.where + ": divides by zero.");
+    }
+    return finish(at, std::move(node), x.flat);
+  }
+
+  /// The axes of a node, as an input (since operator set 13 or 18) or an attribute, from 0 to
+  /// `rank` - 1 and ascending. Nothing where there are none.
+  Result<std::optional<std::vector<std::int64_t>>> axes(const Context& at,
+                                                        std::int64_t rank) const {
+    std::vector<std::int64_t> result;
+    if (hasInput(at, 1)) {
+      PILLARBOX_ASSIGN(const Constant given, constantInput(at, 1));
+      PILLARBOX_ASSIGN(const std::vector<double> values, numbers(given, inputName(at, 1)));
+      for (const double v : values) {
+        const bool fits = std::abs(v) <= static_cast<double>(rank);
+        result.push_back(fits ? static_cast<std::int64_t>(v) : rank);  // refused below
+      }
+    } else if (const onnx::AttributeProto* given = attribute(at, "axes")) {
+      result.assign(given->ints().begin(), given->ints().end());
+    } else {
+      return std::optional<std::vector<std::int64_t>>();
+    }
+    for (std::int64_t& axis : result) {
+      if (axis < -rank || axis >= rank) return formatError(at.where + ": has no such axis.");
+      if (axis < 0) axis += rank;
+    }
+    std::sort(result.begin(), result.end());
+    return std::optional(std::move(result));
+  }
+
+  /// Over height and width: a global average pooling.
+  Result<Tensor> reduceMean(const Context& at) {
+    PILLARBOX_TRY(onlyAttributes(at, {"axes", "keepdims", "noop_with_empty_axes"}));
+    PILLARBOX_ASSIGN(const Symbol x, imageInput(at));
+    PILLARBOX_ASSIGN(const auto over, axes(at, 4));
+    if (!over || *over != std::vector<std::int64_t>{2, 3}) {
+      return unsupported(at.where + ": only the mean over height and width is supported.");
+    }
+    FloatNode node;
+    node.kind = NodeKind::AveragePool;
+    node.inputs = {x.base};
+    node.in = m_graph.shape(x.base);
+    node.out = Shape{node.in.channels, 1, 1};
+    node.kernelH = node.in.height;
+    node.kernelW = node.in.width;
+    return finish(at, std::move(node), integer(at, "keepdims", 1) == 0);
+  }
+
+  /// Of an image of one pixel, which becomes [batch, features] or comes from it; and of sizes.
+  Result<Tensor> squeeze(const Context& at) {
+    PILLARBOX_TRY(onlyAttributes(at, {"axes"}));
+    PILLARBOX_ASSIGN(Tensor x, input(at, 0));
+    const bool removes = at.node->op_type() == "Squeeze";
+    if (x.constant) {
+      PILLARBOX_ASSIGN(Constant sizes, sizeList(at, 0));
+      if (sizes.numbers.size() != 1) return notOfSizes(at);
+      sizes.dims = removes ? std::vector<std::int64_t>{} : std::vector<std::int64_t>{1};
+      return Tensor{std::move(sizes), {}};
+    }
+    PILLARBOX_ASSIGN(const auto given, axes(at, 4));
+    const Shape shape = m_graph.shape(x.symbol.base);
+    if (!given || *given != std::vector<std::int64_t>{2, 3} || shape.height * shape.width != 1 ||
+        x.symbol.flat == removes) {
+      return unsupported(at.where +
+                         ": only the height and width of a single pixel can be removed or added.");
+    }
+    x.symbol.flat = removes;
+    return x;
+  }
+
+  Error notOfSizes(const Context& at) const {
+    return unsupported(at.where + ": is only supported where sizes are computed for a Reshape.");
+  }
+
+  /// A constant of at most one dimension, its numbers copied.
+  Result<Constant> sizeList(const Context& at, int index) const {
+    PILLARBOX_ASSIGN(const Tensor x, input(at, index));
+    if (!x.constant || x.constant->dims.size() > 1 || x.constant->numbers.size() > kMostSizes) {
+      return notOfSizes(at);
+    }
+    Constant sizes;
+    PILLARBOX_ASSIGN(sizes.numbers, numbers(*x.constant, inputName(at, index)));
+    sizes.dims = x.constant->dims;
+    return sizes;
+  }
+
+  Result<Tensor> shapeOf(const Context& at) {
+    PILLARBOX_TRY(onlyAttributes(at, {"start", "end"}));
+    PILLARBOX_ASSIGN(const Symbol x, symbolInput(at, 0));
+    const Shape shape = m_graph.shape(x.base);
+    std::vector<double> dims{kBatchSize};
+    if (x.flat) {
+      dims.push_back(static_cast<double>(shape.size()));
+    } else {
+      for (const std::uint32_t d : {shape.channels, shape.height, shape.width}) dims.push_back(d);
+    }
+    const auto rank = static_cast<std::int64_t>(dims.size());
+    const auto bound = [&](const char* name, std::int64_t fallback) {
+      const std::int64_t given = integer(at, name, fallback);
+      return std::clamp<std::int64_t>(given < 0 ? given + rank : given, 0, rank);
+    };
+    const std::int64_t first = bound("start", 0);
+    const std::int64_t last = std::max(first, bound("end", rank));
+    return list({dims.begin() + first, dims.begin() + last});
+  }
+
+  static Tensor list(std::vector<double> numbers) {
+    Constant result;
+    result.dims = {static_cast<std::int64_t>(numbers.size())};
+    result.numbers = std::move(numbers);
+    return Tensor{std::move(result), {}};
+  }
+
+  Result<Tensor> gather(const Context& at) {
+    PILLARBOX_TRY(onlyAttributes(at, {"axis"}));
+    PILLARBOX_ASSIGN(const Constant sizes, sizeList(at, 0));
+    PILLARBOX_ASSIGN(const Constant indices, sizeList(at, 1));
+    if (integer(at, "axis", 0) != 0) return notOfSizes(at);
+    Constant result;
+    result.dims = indices.dims;
+    const auto count = static_cast<double>(sizes.numbers.size());
+    for (double index : indices.numbers) {
+      if (index < 0) index += count;
+      if (!(index >= 0 && index < count)) return formatError(at.where + ": has no such element.");
+      result.numbers.push_back(sizes.numbers[static_cast<std::size_t>(index)]);
+    }
+    return Tensor{std::move(result), {}};
+  }
+
+  Result<Tensor> slice(const Context& at) {
+    PILLARBOX_TRY(onlyAttributes(at, {}));
+    PILLARBOX_ASSIGN(const Constant sizes, sizeList(at, 0));
+    const auto count = static_cast<double>(sizes.numbers.size());
+    double range[2] = {0, 0};
+    for (int i = 0; i < 2; ++i) {
+      PILLARBOX_ASSIGN(const Constant given, sizeList(at, i + 1));
+      if (given.numbers.size() != 1) return notOfSizes(at);
+      const double v = given.numbers[0];
+      range[i] = std::clamp(v < 0 ? v + count : v, 0.0, count);
+    }
+    for (int i = 3; i < 5; ++i) {  // along axis 0, in steps of 1
+      if (!hasInput(at, i)) continue;
+      PILLARBOX_ASSIGN(const Constant given, sizeList(at, i));
+      if (given.numbers != std::vector<double>{i == 3 ? 0.0 : 1.0}) return notOfSizes(at);
+    }
+    std::vector<double> numbers;
+    for (double i = range[0]; i < range[1]; ++i) {
+      numbers.push_back(sizes.numbers[static_cast<std::size_t>(i)]);
+    }
+    return list(std::move(numbers));
+  }
+
+  Result<Tensor> concat(const Context& at) {
+    PILLARBOX_TRY(onlyAttributes(at, {"axis"}));
+    std::vector<double> numbers;
+    for (int i = 0; i < at.node->input_size(); ++i) {
+      PILLARBOX_ASSIGN(const Constant sizes, sizeList(at, i));
+      numbers.insert(numbers.end(), sizes.numbers.begin(), sizes.numbers.end());
+      if (numbers.size() > kMostSizes) return notOfSizes(at);
+    }
+    return list(std::move(numbers));
+  }
+
+  Result<Tensor> cast(const Context& at) {
+    PILLARBOX_TRY(onlyAttributes(at, {"to", "saturate"}));
+    const std::int64_t to = integer(at, "to", 0);
+    PILLARBOX_ASSIGN(Tensor x, input(at, 0));
+    if (!x.constant && to == onnx::TensorProto_DataType_FLOAT) return x;  // it is that already
+    if (to != onnx::TensorProto_DataType_INT64 && to != onnx::TensorProto_DataType_INT32) {
+      return notOfSizes(at);
+    }
+    PILLARBOX_ASSIGN(Constant sizes, sizeList(at, 0));
+    return Tensor{std::move(sizes), {}};
   }
 
   const onnx::ModelProto& m_file;
@@ -1464,6 +1730,13 @@ class Descriptor {
 Result<TrainableGraph> interpretForTraining(std::span<const std::byte> bytes) {
   PILLARBOX_ASSIGN(const onnx::ModelProto file, parse(bytes));
   PILLARBOX_ASSIGN(const Metadata metadata, Metadata::read(file));
+  for (const onnx::OperatorSetIdProto& opset : file.opset_import()) {
+    if ((opset.domain().empty() || opset.domain() == "ai.onnx") && opset.version() < kMinOpset) {
+      return fault(ErrorCode::Version, "The file uses ONNX operator set " +
+                                           std::to_string(opset.version()) +
+                                           "; export it again with operator set 13 or later.");
+    }
+  }
   TrainableGraph result;
   if (metadata.has("pillarbox.labels")) {
     PILLARBOX_ASSIGN(result.labels, readLabels(metadata));
@@ -1530,6 +1803,15 @@ Result<TrainableGraph> readForTraining(const std::filesystem::path& path) {
   if (!result.ok())
     return Error{result.error().code, path.string() + ": " + result.error().message};
   return result;
+}
+
+Result<bool> isModelFile(const std::filesystem::path& path) {
+  PILLARBOX_ASSIGN(const std::vector<std::byte> bytes, readModelFile(path));
+  const auto file = parse(bytes);
+  if (!file.ok()) return Error{file.error().code, path.string() + ": " + file.error().message};
+  const auto& entries = file->metadata_props();
+  return std::any_of(entries.begin(), entries.end(),
+                     [](const auto& entry) { return entry.key() == "pillarbox.format"; });
 }
 
 }  // namespace pillarbox::models

@@ -31,8 +31,9 @@ Result<LoadedModel> loadOnnx(const std::filesystem::path& path);
 /// The same from memory; `origin` (a file's name) begins every message.
 Result<LoadedModel> loadOnnx(std::span<const std::byte> bytes, const std::string& origin);
 
-/// A network that is to be trained on, not evaluated privately yet: the same operators and Relu,
-/// and no metadata needed, as PyTorch exports it. What metadata there is is given.
+/// A network that is to be trained on, not evaluated privately yet: as PyTorch exports it, without
+/// metadata. Beside the operators of model files it may have those that models/FORMAT.md lists
+/// under networks to train on. What metadata there is is given.
 struct TrainableGraph {
   FloatGraph graph;
   std::vector<std::string> labels;  ///< empty: not in the file
@@ -40,5 +41,9 @@ struct TrainableGraph {
 };
 /// Errors: as loadOnnx.
 Result<TrainableGraph> readForTraining(const std::filesystem::path& path);
+
+/// Whether an ONNX file says that it is a model file of ours, well formed or not.
+/// Errors: NotFound, Io, InvalidArgument, Exhausted, Format (not an ONNX file).
+Result<bool> isModelFile(const std::filesystem::path& path);
 
 }  // namespace pillarbox::models

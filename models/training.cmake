@@ -67,7 +67,7 @@ add_library(pillarbox_training STATIC
 )
 target_link_libraries(pillarbox_training
   PUBLIC pillarbox_architectures pillarbox_models pillarbox_onnx pillarbox_fit torch nlohmann_json::nlohmann_json
-  PRIVATE pillarbox_oracle OpenSSL::Crypto CURL::libcurl ZLIB::ZLIB onnx_proto protobuf::libprotobuf ${TURBOJPEG_LIBRARY} ${ZIP_LIBRARY})
+  PRIVATE pillarbox_inference pillarbox_offline pillarbox_oracle pillarbox_two_party OpenSSL::Crypto CURL::libcurl ZLIB::ZLIB onnx_proto protobuf::libprotobuf ${TURBOJPEG_LIBRARY} ${ZIP_LIBRARY})
 target_include_directories(pillarbox_training SYSTEM PRIVATE
   ${TURBOJPEG_INCLUDE_DIR} ${ZIP_INCLUDE_DIR} ${STB_INCLUDE_DIR})
 # The activation's loops rely on the vectoriser; errno and the sign of NaN mean nothing to them.

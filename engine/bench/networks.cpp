@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "models/architectures/architecture.h"
+#include "models/architectures/graph.h"
 #include "models/quantise.h"
 
 namespace pillarbox::bench {
@@ -45,68 +46,25 @@ std::vector<float> randomWeights(std::size_t rows, std::size_t fanIn, double gai
 
 models::FloatGraph randomGraph(const Architecture& architecture,
                                const models::Polynomial& polynomial, std::uint64_t seed) {
-  const std::vector<models::Shape> shapes = inferShapes(architecture).value();
-  // The last convolution before a sum is small: many of them add up along the shortcuts.
-  std::set<int> beforeSum;
+  // The last convolution before a sum is small: many of them add up along the shortcuts. Between
+  // the two there is a batch norm.
+  std::set<std::string> beforeSum;
+  const auto layerOf = [&](int value) -> const architectures::Layer& {
+    return architecture.layers[static_cast<std::size_t>(value - 1)];
+  };
   for (const auto& layer : architecture.layers) {
-    if (layer.kind == LayerKind::Add) beforeSum.insert(layer.inputs.front());
+    if (layer.kind != LayerKind::Add) continue;
+    beforeSum.insert(layerOf(layerOf(layer.inputs.front()).inputs.front()).name);
   }
   std::mt19937_64 random(seed);
-  models::FloatGraph graph;
-  graph.input = architecture.input;
-  std::vector<std::uint32_t> valueOf = {0};  // of a layer's output in the graph
-  for (std::size_t i = 0; i < architecture.layers.size(); ++i) {
-    const auto& layer = architecture.layers[i];
-    FloatNode node;
-    node.name = layer.name;
-    node.out = shapes[i + 1];
-    node.kernelH = node.kernelW = static_cast<std::uint32_t>(layer.kernel);
-    node.strideH = node.strideW = static_cast<std::uint32_t>(layer.stride);
-    node.padTop = node.padLeft = node.padBottom = node.padRight =
-        static_cast<std::uint32_t>(layer.padding);
-    for (const int input : layer.inputs) {
-      node.inputs.push_back(valueOf[static_cast<std::size_t>(input)]);
-    }
-    node.in = graph.shape(node.inputs.front());  // not flat, where a flattening is passed over
-    switch (layer.kind) {
-      case LayerKind::BatchNorm:  // folded into the weights before it
-      case LayerKind::Flatten:
-        valueOf.push_back(node.inputs.front());
-        continue;
-      case LayerKind::Convolution: {
-        const bool small = beforeSum.contains(static_cast<int>(i) + 2);  // a batch norm between
-        node.kind = NodeKind::Convolution;
-        node.weights = randomWeights(node.out.channels,
-                                     std::size_t{node.in.channels} * node.kernelH * node.kernelW,
-                                     small ? 0.15 : 1.2, random);
-        node.bias.resize(node.out.channels, 0.05);
-        break;
-      }
-      case LayerKind::Linear:
-        node.kind = NodeKind::FullyConnected;
-        node.weights = randomWeights(node.out.channels, node.in.size(), 1.2, random);
-        node.bias.resize(node.out.channels, 0.05);
-        break;
-      case LayerKind::Activation:
-        node.kind = NodeKind::Polynomial;
-        node.polynomial = polynomial;
-        break;
-      case LayerKind::GlobalAveragePool:
-        node.kernelH = node.in.height;
-        node.kernelW = node.in.width;
-        [[fallthrough]];
-      case LayerKind::AveragePool:
-        node.kind = NodeKind::AveragePool;
-        break;
-      case LayerKind::Add:
-        node.kind = NodeKind::Add;
-        break;
-    }
-    graph.nodes.push_back(std::move(node));
-    valueOf.push_back(static_cast<std::uint32_t>(graph.nodes.size()));
-  }
-  graph.output = valueOf.back();
-  return graph;
+  return architectures::graphOf(architecture, polynomial, [&](FloatNode& node) {
+    const std::size_t fanIn = node.kind == NodeKind::FullyConnected
+                                  ? node.in.size()
+                                  : std::size_t{node.in.channels} * node.kernelH * node.kernelW;
+    node.weights =
+        randomWeights(node.out.channels, fanIn, beforeSum.contains(node.name) ? 0.15 : 1.2, random);
+    node.bias.resize(node.out.channels, 0.05);
+  });
 }
 
 }  // namespace

@@ -47,8 +47,10 @@
 // do the same anywhere: SIGUSR1 pauses, SIGUSR2 resumes, SIGINT and SIGTERM stop; a second one of
 // these exits at once, with what the last checkpoint holds. Training answers between two batches.
 #include <fcntl.h>
+#include <sys/ioctl.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <atomic>
 #include <chrono>
 #include <cmath>
@@ -140,6 +142,26 @@ std::string duration(double seconds) {
   return text;
 }
 
+// "[=====>              ]", for a terminal.
+std::string bar(double done) {
+  constexpr int kWidth = 20;
+  const int full = std::clamp(static_cast<int>(std::lround(kWidth * done)), 0, kWidth);
+  std::string text(static_cast<std::size_t>(full), '=');
+  if (full < kWidth) text += '>';
+  text.resize(kWidth, ' ');
+  return "[" + text + "]";
+}
+
+// What fits one line of the terminal, which could not be redrawn otherwise: a bar and a text, or
+// the text alone.
+std::string fitting(double done, const std::string& text) {
+  winsize size{};
+  const bool known = ::ioctl(2, TIOCGWINSZ, &size) == 0 && size.ws_col > 0;
+  const std::size_t columns = known ? size.ws_col : 80;
+  const std::string whole = bar(done) + " " + text;
+  return whole.size() < columns ? whole : text.substr(0, columns - 1);
+}
+
 // One line that is redrawn on a terminal; a line a minute elsewhere.
 class ProgressLine {
  public:
@@ -150,7 +172,7 @@ class ProgressLine {
                   p.epochs, 100 * p.done, p.loss, 100 * p.accuracy, p.imagesPerSecond);
     const std::string line = std::string(text) + "  " + duration(p.secondsLeft) + " left";
     if (m_terminal) {
-      std::cerr << "\r\x1b[K" << line << std::flush;
+      std::cerr << "\r\x1b[K" << fitting(p.done, line) << std::flush;
       m_open = true;
     } else if (const auto now = std::chrono::steady_clock::now(); now >= m_next) {
       std::cerr << line << "\n";
@@ -216,7 +238,8 @@ Result<data::Dataset> readData(const std::vector<std::string>& paths, std::uint3
     next = now + std::chrono::milliseconds(500);
     if (g_json) print({{"event", "reading"}, {"done", done}, {"files", all}});
     if (terminal)
-      std::cerr << "\r\x1b[Kreading " << done << " of " << all << " files" << std::flush;
+      std::cerr << "\r\x1b[K" << bar(static_cast<double>(done) / static_cast<double>(all))
+                << " reading " << done << " of " << all << " files" << std::flush;
     shown = terminal;
   };
   auto dataset = data::readDataset(list, options);
@@ -564,16 +587,33 @@ void printReport(const json& report) {
     std::cout << "\n  out of range " << percent(number("out_of_range_ratio"), 4)
               << " of the activations' inputs; lost images " << report["lost_images"] << "\n";
   }
-  std::cout << "  " << report["rounds"] << " round trips; " << megabytes("bytes_to_engine")
-            << " to the engine, " << megabytes("bytes_to_client")
-            << " to the client\n  preparation with a dealer: "
-            << megabytes("dealer_bytes_to_client") << " to the client, "
-            << megabytes("dealer_bytes_from_client")
-            << " from it\n  predicted seconds: " << report["seconds_at_0.25ms_1gbit"]
-            << " at 0.25 ms and 1 Gbit/s, " << report["seconds_at_100ms_100mbit"]
-            << " at 100 ms and 100 Mbit/s\n"
-            << "  probability of a truncation failure in an inference: at most "
-            << number("truncation_failure_bound") << "\n";
+  const auto seconds = [&](const std::string& phase) {
+    char text[96];
+    std::snprintf(text, sizeof text,
+                  "%.2f s at 0.25 ms and 1 Gbit/s, %.2f s at 100 ms and 100 Mbit/s",
+                  number((phase + "seconds_at_0.25ms_1gbit").c_str()),
+                  number((phase + "seconds_at_100ms_100mbit").c_str()));
+    return std::string(text);
+  };
+  std::cout << "  an inference: " << report["rounds"] << " round trips, "
+            << megabytes("bytes_to_engine") << " to the engine, " << megabytes("bytes_to_client")
+            << " to the client; predicted " << seconds("") << "\n";
+  if (has("preparation_refused")) {
+    std::cout << "  cannot be prepared in two-party mode: "
+              << report["preparation_refused"].get<std::string>() << "\n";
+  } else {
+    std::cout << "  its preparation, before the image is known: " << report["preparation_rounds"]
+              << " round trips, " << megabytes("preparation_bytes_to_engine") << " to the engine, "
+              << megabytes("preparation_bytes_to_client") << " to the client, and once a session "
+              << megabytes("session_key_bytes") << " of keys; predicted " << seconds("preparation_")
+              << "\n";
+  }
+  std::cout << "  with a dealer instead: " << megabytes("dealer_bytes_to_client")
+            << " to the client, " << megabytes("dealer_bytes_from_client") << " from it\n";
+  if (has("truncation_failure_bound")) {
+    std::cout << "  probability of a truncation failure in an inference: at most "
+              << number("truncation_failure_bound") << "\n";
+  }
 }
 
 void describe(const models::LoadedModel& model, const fs::path& path, bool asJson) {
@@ -589,6 +629,7 @@ void describe(const models::LoadedModel& model, const fs::path& path, bool asJso
   }
   training.erase("report");
   const json result = {{"file", path.string()},
+                       {"model_file", true},
                        {"name", model.model.name},
                        {"rounds", model.model.stages.size()},
                        {"activations", model.model.activationCount()},
@@ -676,8 +717,9 @@ int downloadCommand(const DownloadArguments& args) {
     if (g_json) {
       print({{"event", "progress"}, {"bytes", got}, {"bytes_in_all", all}});
     } else if (terminal) {
-      std::fprintf(stderr, "\r\x1b[K%.1f of %.1f MB", static_cast<double>(got) / 1e6,
-                   static_cast<double>(all) / 1e6);
+      const double part = all == 0 ? 0 : static_cast<double>(got) / static_cast<double>(all);
+      std::fprintf(stderr, "\r\x1b[K%s %.1f of %.1f MB", bar(part).c_str(),
+                   static_cast<double>(got) / 1e6, static_cast<double>(all) / 1e6);
     }
   };
   const Status done = data::download(what, args.out, progress, &g_stop);
@@ -691,7 +733,45 @@ int downloadCommand(const DownloadArguments& args) {
   return 0;
 }
 
+/// A network that is no model file yet, but can become one by training.
+int describeImported(const ImportedNetwork& imported, const std::string& file, bool asJson) {
+  constexpr std::uint32_t kDegree = 4;
+  const architectures::Architecture& a = imported.architecture;
+  const auto counts = architectures::countsOf(a);
+  const auto cost = networkCost(a, kDegree);
+  if (!cost.ok()) return fail({cost.error().code, file + ": " + cost.error().message});
+  json report = toJson(*cost);
+  if (asJson) {
+    print({{"file", file},
+           {"model_file", false},
+           {"image_size", a.input.height},
+           {"classes", a.classes},
+           {"parameters", counts.parameters},
+           {"activations", counts.activations},
+           {"convolutions", counts.convolutions},
+           {"rounds", counts.rounds},
+           {"report", report}});
+    return 0;
+  }
+  std::cout << file
+            << ": no model file yet, but a network that can be trained to be one\n  images of "
+            << a.input.height << " x " << a.input.width << ", " << a.classes << " classes; "
+            << counts.parameters << " parameters, " << counts.convolutions << " convolutions, "
+            << counts.activations << " activations\n  with polynomials of degree " << kDegree
+            << " it would take\n";
+  printReport(report);
+  std::cout << "  pillarbox-train train --data IMAGES --from " << file
+            << " --preset convert --out RUN\n";
+  return 0;
+}
+
 int inspectCommand(const std::string& file, bool asJson) {
+  const auto ours = models::isModelFile(file);
+  if (!ours.ok()) return fail(ours.error());
+  if (!*ours) {
+    const auto imported = importOnnx(file);
+    return imported.ok() ? describeImported(*imported, file, asJson) : fail(imported.error());
+  }
   const auto model = models::loadOnnx(file);
   if (!model.ok()) return fail(model.error());
   describe(*model, file, asJson);
@@ -760,17 +840,21 @@ int fitCommand(FitArguments& args, bool asJson) {
 int listCommand(bool asJson) {
   constexpr std::uint32_t kDegree = 4;
   if (!asJson) {
-    std::cout
-        << "                                                          predicted seconds\n"
-           "                                                    online  0.25 ms,  100 ms,\n"
-           "network     px  parameters  activations    rounds       MB  1 Gbit/s  100 Mbit/s\n"
-        << std::flush;
+    std::printf("%-10s %3s  %10s  %11s  %6s  %-28s  %-29s\n", "", "", "", "", "",
+                "   an inference, seconds at", "   its preparation, seconds at");
+    std::printf("%-10s %3s  %10s  %11s  %6s  %6s  %8s  %10s  %7s  %8s  %10s\n", "", "", "", "", "",
+                "", "0.25 ms,", "100 ms,", "", "0.25 ms,", "100 ms,");
+    std::printf("%-10s %3s  %10s  %11s  %6s  %6s  %8s  %10s  %7s  %8s  %10s\n", "network", "px",
+                "parameters", "activations", "rounds", "MB", "1 Gbit/s", "100 Mbit/s", "MB",
+                "1 Gbit/s", "100 Mbit/s");
+    std::fflush(stdout);
   }
   for (const auto& info : architectures::architectureList()) {
     const auto a = architectures::makeArchitecture(info.name, 10, info.inputSize);
     if (!a.ok()) return fail(a.error());
     const auto counts = architectures::countsOf(*a);
-    const InferenceCost cost = inferenceCost(*a, kDegree);
+    const auto cost = networkCost(*a, kDegree);
+    if (!cost.ok()) return fail(cost.error());
     if (asJson) {
       print({{"name", info.name},
              {"summary", info.summary},
@@ -779,19 +863,29 @@ int listCommand(bool asJson) {
              {"activations", counts.activations},
              {"multiply_adds", counts.multiplyAdds},
              {"rounds", counts.rounds},
-             {"costs", toJson(cost)}});
+             {"costs", toJson(*cost)}});
       continue;
     }
-    std::printf("%-10s %3u  %8.2f M  %11llu  %8d  %7.1f  %8.2f  %10.2f\n           %s\n",
-                info.name.c_str(), info.inputSize, static_cast<double>(counts.parameters) / 1e6,
+    std::printf("%-10s %3u  %8.2f M  %11llu  %6d  %6.1f  %8.2f  %10.2f", info.name.c_str(),
+                info.inputSize, static_cast<double>(counts.parameters) / 1e6,
                 static_cast<unsigned long long>(counts.activations), counts.rounds,
-                static_cast<double>(cost.bytesToEngine + cost.bytesToClient) / 1e6,
-                cost.seconds(kNearLink), cost.seconds(kFarLink), info.summary.c_str());
+                static_cast<double>(cost->bytesToEngine + cost->bytesToClient) / 1e6,
+                cost->seconds(kNearLink), cost->seconds(kFarLink));
+    if (const auto& preparation = cost->preparation) {
+      std::printf(
+          "  %7.1f  %8.2f  %10.2f",
+          static_cast<double>(preparation->bytesToEngine + preparation->bytesToClient) / 1e6,
+          cost->preparationSeconds(kNearLink), cost->preparationSeconds(kFarLink));
+    } else {
+      std::printf("  %7s  %8s  %10s", "-", "-", "-");
+    }
+    std::printf("\n           %s\n", info.summary.c_str());
     std::fflush(stdout);
   }
   if (!asJson) {
     std::cout << "For ten classes and polynomials of degree " << kDegree
-              << "; one inference, without its preparation, computed by one core.\n";
+              << ", in two-party mode, both parties with one core. An inference is prepared before "
+                 "its image is known.\n";
   }
   return 0;
 }

@@ -2,8 +2,12 @@
 
 #include <algorithm>
 #include <cmath>
+#include <memory>
 #include <vector>
 
+#include "engine/inference/executor.h"
+#include "engine/offline/dealing.h"
+#include "models/architectures/graph.h"
 #include "models/oracle.h"
 
 namespace pillarbox::training {
@@ -11,70 +15,78 @@ namespace {
 
 using nlohmann::json;
 
-/// Bytes of a value: online, of the scores, and dealt. tests/training/test_export.cpp holds them
-/// against what the two parties count.
-constexpr std::uint64_t kOnline = 7, kScore = 8, kDealt = 8;
-
-std::uint64_t multiplyAddsOf(const models::LinearOp& op) {
-  switch (op.kind) {
-    case models::OpKind::Convolution:
-      return std::uint64_t{op.out.size()} * op.in.channels * op.kernelH * op.kernelW;
-    case models::OpKind::FullyConnected:
-      return std::uint64_t{op.out.size()} * op.in.size();
-    default:
-      return 0;
-  }
+double wireSeconds(std::uint64_t toEngine, std::uint64_t toClient, const Link& link) {
+  return 8.0 * static_cast<double>(std::max(toEngine, toClient)) / link.bandwidth;
 }
 
 }  // namespace
 
-double InferenceCost::seconds(const Link& link) const {
-  return rounds * link.roundTrip +
-         8.0 * static_cast<double>(bytesToEngine + bytesToClient) / link.bandwidth +
+double NetworkCost::seconds(const Link& link) const {
+  return rounds * link.roundTrip + wireSeconds(bytesToEngine, bytesToClient, link) +
          static_cast<double>(multiplyAdds) / kMultiplyAddsPerSecond;
 }
 
-json toJson(const InferenceCost& cost) {
+double NetworkCost::preparationSeconds(const Link& link) const {
+  if (!preparation) return 0;
+  const auto& p = *preparation;
+  const auto linear = static_cast<double>(p.linearBytesToEngine + p.linearBytesToClient);
+  const auto all = static_cast<double>(p.bytesToEngine + p.bytesToClient);
+  return p.rounds * link.roundTrip + wireSeconds(p.bytesToEngine, p.bytesToClient, link) +
+         (linear * kLinearSecondsPerByte + (all - linear) * kPowersSecondsPerByte) / 2;
+}
+
+json toJson(const NetworkCost& cost) {
   const auto rounded = [](double v) { return std::round(v * 1e4) / 1e4; };
-  return {{"rounds", cost.rounds},
-          {"bytes_to_engine", cost.bytesToEngine},
-          {"bytes_to_client", cost.bytesToClient},
-          {"dealer_bytes_to_client", cost.offlineToClient},
-          {"dealer_bytes_from_client", cost.offlineFromClient},
-          {"multiply_adds", cost.multiplyAdds},
-          {"seconds_at_0.25ms_1gbit", rounded(cost.seconds(kNearLink))},
-          {"seconds_at_100ms_100mbit", rounded(cost.seconds(kFarLink))}};
-}
-
-InferenceCost inferenceCost(const models::PublicModel& model) {
-  InferenceCost cost;
-  cost.rounds = static_cast<std::uint32_t>(model.stages.size());
-  cost.bytesToEngine = kOnline * model.input.size();
-  for (std::size_t i = 0; i < model.stages.size(); ++i) {
-    const std::uint64_t values = model.stages[i].output.size();
-    cost.bytesToClient += (model.stages[i].activation ? kOnline : kScore) * values;
-    cost.offlineToClient += kDealt * values;
-    if (const auto& activation = model.stages[i].activation) {
-      cost.bytesToEngine += kOnline * values;
-      cost.offlineFromClient += kDealt * values;
-      cost.offlineToClient += kDealt * values * 2 * (activation->coefficients.size() - 1);
-    }
-    for (const auto& op : model.stages[i].ops) cost.multiplyAdds += multiplyAddsOf(op);
+  json result = {{"rounds", cost.rounds},
+                 {"bytes_to_engine", cost.bytesToEngine},
+                 {"bytes_to_client", cost.bytesToClient},
+                 {"multiply_adds", cost.multiplyAdds},
+                 {"seconds_at_0.25ms_1gbit", rounded(cost.seconds(kNearLink))},
+                 {"seconds_at_100ms_100mbit", rounded(cost.seconds(kFarLink))},
+                 {"dealer_bytes_to_client", cost.dealerBytesToClient},
+                 {"dealer_bytes_from_client", cost.dealerBytesFromClient}};
+  if (!cost.preparation) {
+    result["preparation_refused"] = cost.unprepared;
+    return result;
   }
+  result["preparation_rounds"] = cost.preparation->rounds;
+  result["preparation_bytes_to_engine"] = cost.preparation->bytesToEngine;
+  result["preparation_bytes_to_client"] = cost.preparation->bytesToClient;
+  result["session_key_bytes"] = cost.preparation->keyBytes;
+  result["weights_hidden_bits"] = std::floor(10 * cost.preparation->hidingBits) / 10;
+  result["preparation_seconds_at_0.25ms_1gbit"] = rounded(cost.preparationSeconds(kNearLink));
+  result["preparation_seconds_at_100ms_100mbit"] = rounded(cost.preparationSeconds(kFarLink));
+  return result;
+}
+
+NetworkCost networkCost(const models::PublicModel& model) {
+  NetworkCost cost;
+  const auto online = inference::onlineCost(model);
+  cost.rounds = online.rounds;
+  cost.bytesToEngine = online.bytesToEngine;
+  cost.bytesToClient = online.bytesToClient;
+  cost.multiplyAdds = online.multiplyAdds;
+  const auto plan =
+      offline::two_party::SetPlan::create(std::make_shared<const models::PublicModel>(model));
+  if (plan.ok()) {
+    cost.preparation = (*plan)->cost();
+  } else {
+    cost.unprepared = plan.error().message;
+  }
+  const auto dealt = offline::offlineCost(model);
+  cost.dealerBytesToClient = dealt.correctionWords * sizeof(std::uint64_t);
+  cost.dealerBytesFromClient = dealt.clientWords * sizeof(std::uint64_t);
   return cost;
 }
 
-InferenceCost inferenceCost(const architectures::Architecture& architecture, std::uint32_t degree) {
-  const auto counts = architectures::countsOf(architecture);
-  const std::uint64_t logits = static_cast<std::uint64_t>(architecture.classes);
-  InferenceCost cost;
-  cost.rounds = static_cast<std::uint32_t>(counts.rounds);
-  cost.bytesToEngine = kOnline * (architecture.input.size() + counts.activations);
-  cost.bytesToClient = kOnline * counts.activations + kScore * logits;
-  cost.offlineToClient = kDealt * (counts.activations * (1 + 2 * std::uint64_t{degree}) + logits);
-  cost.offlineFromClient = kDealt * counts.activations;
-  cost.multiplyAdds = counts.multiplyAdds;
-  return cost;
+Result<NetworkCost> networkCost(const architectures::Architecture& architecture,
+                                std::uint32_t degree) {
+  // Which coefficients does not matter.
+  models::Polynomial polynomial;
+  polynomial.coefficients.assign(degree + 1, 1);
+  PILLARBOX_ASSIGN(const models::PublicModel model,
+                   architectures::publicModelOf(architecture, polynomial));
+  return networkCost(model);
 }
 
 FixedPointAccuracy fixedPointAccuracy(const models::LoadedModel& model, const data::ImageSet& test,
@@ -105,7 +117,7 @@ FixedPointAccuracy fixedPointAccuracy(const models::LoadedModel& model, const da
 
 json modelReport(const models::LoadedModel& model, const json& evaluation,
                  const FixedPointAccuracy& fixed) {
-  json report = toJson(inferenceCost(model.model));
+  json report = toJson(networkCost(model.model));
   report["truncation_failure_bound"] = model.failure.total();
   if (evaluation.is_object()) {
     report["float_accuracy"] = evaluation.value("accuracy", 0.0);

@@ -2,21 +2,29 @@
 //
 // Accuracies are measured on test images: by LibTorch in floating point, without clipping, and by
 // the plaintext oracle (models/oracle.h) in the very integers that the two parties compute with.
-// The costs follow from the network's public description. Predicted seconds of one inference are
+// The costs follow from the network's public description: rounds and bytes are those that the
+// channels will count, asked of the code that moves them (engine/inference/executor.h,
+// engine/offline). An inference and its preparation, which happens before the image is known, are
+// kept apart. Predicted seconds are
 //
-//   rounds * round-trip time + bytes both ways / bandwidth + multiply-adds / kMultiplyAddsPerSecond
+//   rounds * round-trip time + bytes of the busier direction / bandwidth + computation
 //
-// for a link in one building (0.25 ms, 1 Gbit/s) and one across an ocean (100
-// ms, 100 Mbit/s). The preparation that precedes an inference is left out of
-// the seconds; its bytes are given for a dealer's correlations
-// (engine/offline/dealing.h): of n values of an activation of degree d the
-// client receives n (1 + 2 d) words of eight bytes and sends n.
+// since both directions of a link carry at the same time, for a link in one building (0.25 ms,
+// 1 Gbit/s) and one across an ocean (100 ms, 100 Mbit/s). An inference computes its multiply-adds
+// at kMultiplyAddsPerSecond. The preparation in two-party mode, the default, computes on
+// ciphertexts; what that takes is proportional to how many travel, for linear layers and for powers
+// of activations each at a rate of its own (docs/benchmarks.md), half of it at either party.
+#pragma once
+
 #pragma once
 
 #include <cstdint>
+#include <optional>
+#include <string>
 
 #include <nlohmann/json.hpp>
 
+#include "engine/offline/two_party/party.h"
 #include "models/architectures/architecture.h"
 #include "models/data/image_set.h"
 #include "models/loaded_model.h"
@@ -25,6 +33,9 @@ namespace pillarbox::training {
 
 /// What the engine's kernels do on one common core; for predictions only.
 inline constexpr double kMultiplyAddsPerSecond = 4e9;
+/// Processor time of both parties together for a byte of the preparation, either way.
+inline constexpr double kLinearSecondsPerByte = 1.2e-7;
+inline constexpr double kPowersSecondsPerByte = 1.6e-8;
 
 struct Link {
   double roundTrip;  ///< seconds
@@ -33,21 +44,30 @@ struct Link {
 inline constexpr Link kNearLink{0.25e-3, 1e9};
 inline constexpr Link kFarLink{0.1, 1e8};
 
-struct InferenceCost {
-  std::uint32_t rounds = 0;
-  std::uint64_t bytesToEngine = 0;  ///< online, seven a value, without the frames' headers
+struct NetworkCost {
+  std::uint32_t rounds = 0;         ///< of an inference
+  std::uint64_t bytesToEngine = 0;  ///< with the frames' headers
   std::uint64_t bytesToClient = 0;
-  std::uint64_t offlineToClient = 0;  ///< with a dealer
-  std::uint64_t offlineFromClient = 0;
   std::uint64_t multiplyAdds = 0;
+  /// The preparation of an inference in two-party mode; none where that mode cannot serve the
+  /// network, for the reason that `unprepared` gives.
+  std::optional<offline::two_party::SetCost> preparation;
+  std::string unprepared;
+  std::uint64_t dealerBytesToClient = 0;  ///< its preparation with a dealer, without headers
+  std::uint64_t dealerBytesFromClient = 0;
+
   /// Predicted, as above.
   double seconds(const Link& link) const;
+  /// The same of the preparation in two-party mode, if there is one; without the keys, which go
+  /// over once a session.
+  double preparationSeconds(const Link& link) const;
 };
-nlohmann::json toJson(const InferenceCost& cost);
-InferenceCost inferenceCost(const models::PublicModel& model);
-/// The same of a network that has not been exported, with polynomials of this
-/// degree.
-InferenceCost inferenceCost(const architectures::Architecture& architecture, std::uint32_t degree);
+nlohmann::json toJson(const NetworkCost& cost);
+NetworkCost networkCost(const models::PublicModel& model);
+/// The same of a network that has not been exported, with polynomials of this degree.
+/// Errors: those of architectures::publicModelOf.
+Result<NetworkCost> networkCost(const architectures::Architecture& architecture,
+                                std::uint32_t degree);
 
 struct FixedPointAccuracy {
   std::uint64_t images = 0;

@@ -125,6 +125,16 @@ class Converter {
           out = in;
           break;
         }
+        if (before && before->kind == LayerKind::BatchNorm && m_uses[node.inputs[0]] == 1) {
+          // Scale and shift by separate nodes are one norm.
+          LayerWeights& norm = m_result.norms.at(before->name);
+          for (std::size_t c = 0; c < norm.weight.size(); ++c) {
+            norm.weight[c] = static_cast<float>(norm.weight[c] * node.scale[c]);
+            norm.bias[c] = static_cast<float>(norm.bias[c] * node.scale[c] + node.bias[c]);
+          }
+          out = in;
+          break;
+        }
         while (before && before->kind == LayerKind::AveragePool && before->padding == 0) {
           const int earlier = before->inputs.front();
           before = earlier == 0

@@ -33,7 +33,7 @@ struct ImportedNetwork {
   std::vector<float> mean, std;     ///< the same
 };
 
-/// Reads the operators that models/FORMAT.md lists, and Relu.
+/// Reads networks as PyTorch's exporters write them (models/FORMAT.md, section 1.7).
 /// Errors: those of models::readForTraining; Unsupported (windows or paddings that differ between
 /// height and width, an input that is not square with three channels, a batch norm that follows
 /// neither convolution nor fully connected layer).
