@@ -15,15 +15,17 @@ namespace {
 /// Of rate times round trip. What is above 1 waits in a queue on the path: a quarter of a round
 /// trip.
 constexpr double kGain = 1.25;
-/// While the rate still grows, it may grow by this in a round trip.
+/// While the rate still grows, by more than what a record more or less makes of a sample.
 constexpr double kGrowth = 2;
+constexpr double kGrown = 1.15;
 /// Whatever the path: less would not even keep acknowledgements coming.
 constexpr std::uint64_t kLeastBytes = 64 * 1024;
 constexpr std::uint64_t kLeastSegments = 8;
 /// Of a sample of the rate, at least.
 constexpr std::chrono::milliseconds kLeastInterval{10};
-/// Samples after which half of the memory is renewed.
-constexpr int kSamples = 16;
+/// Samples after which half of the memory is renewed. Each takes as long as the round trip is then,
+/// with a queue where the path has become slower, so there must not be many.
+constexpr int kSamples = 4;
 constexpr std::chrono::microseconds kLeastPause{100};
 constexpr std::chrono::milliseconds kGreatestPause{8};
 
@@ -62,7 +64,7 @@ void FlightLimit::measure(const Reading& reading, Clock::time_point now) {
   if (elapsed < 4 * interval) {
     const double sample =
         static_cast<double>(reading.acknowledged - m_acknowledged) / seconds(elapsed);
-    m_growing = sample > rate() * (1 + (kGain - 1) / 4);
+    m_growing = sample > kGrown * rate();
     m_newest = std::max(m_newest, sample);
     if (m_bound && ++m_samples >= kSamples) {
       m_before = std::exchange(m_newest, 0);
