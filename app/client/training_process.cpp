@@ -294,6 +294,10 @@ QVector<NetworkInfo> networksOf(const QVector<QJsonObject>& objects) {
     const QJsonObject costs = object[QStringLiteral("costs")].toObject();
     network.nearSeconds = costs[QStringLiteral("seconds_at_0.25ms_1gbit")].toDouble(-1);
     network.farSeconds = costs[QStringLiteral("seconds_at_100ms_100mbit")].toDouble(-1);
+    network.nearPreparation =
+        costs[QStringLiteral("preparation_seconds_at_0.25ms_1gbit")].toDouble(-1);
+    network.farPreparation =
+        costs[QStringLiteral("preparation_seconds_at_100ms_100mbit")].toDouble(-1);
     if (!network.name.isEmpty()) networks << network;
   }
   return networks;

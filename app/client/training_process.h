@@ -40,6 +40,8 @@ struct NetworkInfo {
   int imageSize = 0, rounds = 0;
   qint64 parameters = 0, activations = 0;
   double nearSeconds = -1, farSeconds = -1;  ///< predicted, of an inference; negative: not known
+  /// The same of its preparation by client and engine, before the image is known.
+  double nearPreparation = -1, farPreparation = -1;
 };
 
 /// One line of `pillarbox-train list-presets`.

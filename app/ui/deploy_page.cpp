@@ -366,7 +366,6 @@ void DeployPage::show(const client::DeployedModels& models) {
         QFont bold = m_table->font();
         bold.setWeight(QFont::DemiBold);
         item->setFont(bold);
-        if (column == StateColumn) item->setIcon(icon(QStringLiteral("check")));
       }
       item->setToolTip(
           model.addedBy.isEmpty() ? model.id : tr("%1\nadded by %2").arg(model.id, model.addedBy));

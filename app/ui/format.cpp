@@ -54,6 +54,17 @@ QString formatProbability(double probability) {
   return Text::tr("%1 %").arg(locale.toString(percent, 'f', 1));
 }
 
+QString formatShare(double share) {
+  const QLocale locale;
+  if (!std::isfinite(share)) return QStringLiteral("–");
+  const double percent = 100 * std::clamp(share, 0.0, 1.0);
+  if (percent == 0) return Text::tr("%1 %").arg(0);
+  if (percent < 1e-4) return Text::tr("< %1 %").arg(locale.toString(1e-4, 'f', 4));
+  // Without an exponent, which 'g' would use from 100 on and below 0.0001.
+  const int digits = std::clamp(1 - static_cast<int>(std::floor(std::log10(percent))), 0, 5);
+  return Text::tr("%1 %").arg(locale.toString(percent, 'f', digits));
+}
+
 QString sentence(const QString& text) {
   QString result = text.trimmed();
   if (result.isEmpty()) return result;

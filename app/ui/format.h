@@ -16,6 +16,9 @@ QString formatMs(double milliseconds);
 QString formatDuration(double seconds);
 /// "92.4 %"; what is not zero but would read so becomes "< 0.1 %".
 QString formatProbability(double probability);
+/// A share that is small as a rule, to two digits: "0.0037 %", "12 %", "100 %"; what is not zero
+/// but below what matters becomes "< 0.0001 %".
+QString formatShare(double share);
 
 /// `text` as a sentence: a capital at its beginning and a full stop at its end. Empty stays empty.
 QString sentence(const QString& text);

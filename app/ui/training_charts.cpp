@@ -17,6 +17,7 @@
 #include <QVBoxLayout>
 #include <QValueAxis>
 
+#include "app/ui/format.h"
 #include "app/ui/theme.h"
 #include "app/ui/widgets.h"
 
@@ -30,6 +31,7 @@ constexpr int kRangeLabel = 150;  ///< at most
 constexpr int kUsualWidth = 360;
 constexpr int kHeightOfStep = 34;  ///< between two labels of an axis, so that none is elided
 constexpr int kLegendRest = 84;    ///< beside a line's name: its mark and its value
+constexpr double kWidestCell = 2;  ///< of a confusion matrix, by its height
 constexpr int kMaxLabelled = 40;   ///< classes whose names fit beside a confusion matrix
 
 QColor curveColor(int index) {
@@ -55,8 +57,19 @@ double niceAbove(double value) {
   return 10 * power;
 }
 
-QString percentText(double ratio, int digits = 1) {
-  return QStringLiteral("%1 %").arg(100 * ratio, 0, 'f', digits);
+QString percentText(double ratio) {
+  return QStringLiteral("%1 %").arg(QLocale().toString(100 * ratio, 'f', 1));
+}
+
+/// How an axis with such steps labels its ticks: with the digits that tell them apart, never with
+/// an exponent.
+QString tickFormat(double step, bool percent) {
+  int digits = 0;
+  while (digits < 8 && std::abs(step - std::round(step)) > 1e-6 * step) {
+    step *= 10;
+    ++digits;
+  }
+  return QStringLiteral("%.%1f%2").arg(digits).arg(percent ? QStringLiteral(" %%") : QString());
 }
 
 }  // namespace
@@ -86,7 +99,6 @@ CurveChart::CurveChart(const QString& title, Unit unit, const QStringList& names
   m_values = new QValueAxis;
   m_values->setTickCount(5);
   m_values->setLineVisible(false);
-  m_values->setLabelFormat(unit == Unit::Percent ? QStringLiteral("%g %%") : QStringLiteral("%g"));
   m_chart->addAxis(m_epochs, Qt::AlignBottom);
   m_chart->addAxis(m_values, Qt::AlignLeft);
   for (int i = 0; i < 2; ++i) {
@@ -110,8 +122,8 @@ CurveChart::CurveChart(const QString& title, Unit unit, const QStringList& names
 }
 
 QString CurveChart::valueText(double value) const {
-  return m_unit == Unit::Percent ? QStringLiteral("%1 %").arg(value, 0, 'g', 3)
-                                 : QStringLiteral("%1").arg(value, 0, 'g', 3);
+  if (m_unit != Unit::Percent) return QLocale().toString(value, 'g', 3);
+  return value >= 1 ? percentText(value / 100) : formatShare(value / 100);
 }
 
 void CurveChart::setNames(const QStringList& names) {
@@ -154,6 +166,7 @@ void CurveChart::setCurves(const QVector<QVector<QPointF>>& curves, int epochs) 
   const int steps = std::max(1, static_cast<int>(std::ceil((high - bottom) / step - 1e-9)));
   m_values->setRange(bottom, bottom + steps * step);
   m_values->setTickCount(steps + 1);
+  m_values->setLabelFormat(tickFormat(step, m_unit == Unit::Percent));
   describe();
 }
 
@@ -247,9 +260,11 @@ ConfusionView::Layout ConfusionView::layoutNow() const {
   const int line = fontMetrics().height();
   const double top = line + 4 + (n <= kMaxLabelled ? line + 6 : 0);
   const double left = line + 4 + layout.labelWidth;
-  const double side = std::min(width() - left - 4.0, height() - top - 4.0);
-  layout.cell = std::max(1.0, std::floor(side / n * 4) / 4);
-  layout.grid = QRectF(left, top, layout.cell * n, layout.cell * n);
+  const auto whole = [](double size) { return std::max(1.0, std::floor(size * 4) / 4); };
+  layout.cellHeight = whole(std::min(width() - left - 4.0, height() - top - 4.0) / n);
+  // As wide as there is room, so that the names of the classes can be read.
+  layout.cellWidth = whole(std::min((width() - left - 4.0) / n, kWidestCell * layout.cellHeight));
+  layout.grid = QRectF(left, top, layout.cellWidth * n, layout.cellHeight * n);
   return layout;
 }
 
@@ -268,8 +283,8 @@ bool ConfusionView::event(QEvent* event) {
     const auto* help = static_cast<QHelpEvent*>(event);
     const Layout layout = layoutNow();
     const QPointF at = help->pos() - layout.grid.topLeft();
-    const int row = static_cast<int>(std::floor(at.y() / layout.cell));
-    const int column = static_cast<int>(std::floor(at.x() / layout.cell));
+    const int row = static_cast<int>(std::floor(at.y() / layout.cellHeight));
+    const int column = static_cast<int>(std::floor(at.x() / layout.cellWidth));
     if (row >= 0 && row < m_counts.size() && column >= 0 && column < m_counts[row].size()) {
       QToolTip::showText(help->globalPos(), cellText(row, column), this);
     } else {
@@ -307,37 +322,39 @@ void ConfusionView::paintEvent(QPaintEvent*) {
     qint64 sum = 0;
     for (const qint64 count : m_counts[row]) sum += count;
     for (int column = 0; column < m_counts[row].size(); ++column) {
-      const QRectF cell(layout.grid.left() + column * layout.cell,
-                        layout.grid.top() + row * layout.cell, layout.cell, layout.cell);
+      const QRectF cell(layout.grid.left() + column * layout.cellWidth,
+                        layout.grid.top() + row * layout.cellHeight, layout.cellWidth,
+                        layout.cellHeight);
       const qint64 count = m_counts[row][column];
       const double part = sum > 0 ? static_cast<double>(count) / static_cast<double>(sum) : 0;
       const QColor full = row == column ? c.accent : c.error;
       // The root lifts the rare mistakes, which are what one looks for.
       const double strength = part <= 0 ? 0 : 0.08 + 0.82 * std::sqrt(part);
       const QColor fill = blend(c.sunken, full, strength);
-      const double gap = layout.cell > 12 ? 1 : 0;
+      const double gap = layout.cellHeight > 12 ? 1 : 0;
       painter.fillRect(cell.adjusted(0, 0, -gap, -gap), fill);
       const QString text = QLocale().toString(count);
-      if (count > 0 && layout.cell >= metrics.height() + 4 &&
-          metrics.horizontalAdvance(text) < layout.cell - 4) {
+      if (count > 0 && layout.cellHeight >= metrics.height() + 4 &&
+          metrics.horizontalAdvance(text) < layout.cellWidth - 4) {
         const bool light = contrastRatio(fill, c.text) >= contrastRatio(fill, c.surface);
         painter.setPen(light ? c.text : c.surface);
         painter.drawText(cell, Qt::AlignCenter, text);
       }
     }
   }
-  if (n > kMaxLabelled || layout.cell < metrics.height() - 3) return;
+  if (n > kMaxLabelled || layout.cellHeight < metrics.height() - 3) return;
   painter.setPen(c.text);
   for (int i = 0; i < n; ++i) {
     const QString name = m_classes.value(i);
     painter.drawText(
-        QRectF(layout.grid.left() - layout.labelWidth, layout.grid.top() + i * layout.cell,
-               layout.labelWidth - 6, layout.cell),
+        QRectF(layout.grid.left() - layout.labelWidth, layout.grid.top() + i * layout.cellHeight,
+               layout.labelWidth - 6, layout.cellHeight),
         Qt::AlignRight | Qt::AlignVCenter,
         metrics.elidedText(name, Qt::ElideRight, layout.labelWidth - 6));
-    painter.drawText(QRectF(layout.grid.left() + i * layout.cell, line + 2, layout.cell, line + 4),
-                     Qt::AlignCenter,
-                     metrics.elidedText(name, Qt::ElideRight, static_cast<int>(layout.cell) - 3));
+    painter.drawText(
+        QRectF(layout.grid.left() + i * layout.cellWidth, line + 2, layout.cellWidth, line + 4),
+        Qt::AlignCenter,
+        metrics.elidedText(name, Qt::ElideRight, static_cast<int>(layout.cellWidth) - 3));
   }
 }
 
@@ -357,7 +374,7 @@ void RangeView::setLayers(const QVector<client::LayerRange>& layers, double rang
   QStringList words;
   for (const client::LayerRange& layer : layers) {
     words << tr("%1: %2 beyond the range, largest %3")
-                 .arg(layer.name, percentText(layer.outOfRange, 3))
+                 .arg(layer.name, formatShare(layer.outOfRange))
                  .arg(layer.largest, 0, 'f', 1);
   }
   setAccessibleDescription(words.isEmpty() ? tr("Nothing has been tested yet.") : words.join("; "));
@@ -381,7 +398,7 @@ void RangeView::paintEvent(QPaintEvent*) {
   QVector<std::array<QString, 2>> texts;
   for (const client::LayerRange& layer : m_layers) {
     label = std::max(label, metrics.horizontalAdvance(layer.name));
-    texts.append({tr("%1 beyond ±B").arg(percentText(layer.outOfRange, 3)),
+    texts.append({tr("%1 beyond ±B").arg(formatShare(layer.outOfRange)),
                   std::isfinite(layer.largest) ? tr("largest %1").arg(layer.largest, 0, 'f', 2)
                                                : tr("ran away")});
     for (const QString& text : texts.last()) {

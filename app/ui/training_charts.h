@@ -66,7 +66,7 @@ class ConfusionView : public QWidget {
  private:
   struct Layout {
     QRectF grid;
-    double cell = 0;
+    double cellWidth = 0, cellHeight = 0;
     int labelWidth = 0;
   };
   Layout layoutNow() const;

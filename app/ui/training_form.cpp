@@ -326,6 +326,12 @@ void TrainingForm::describeNetwork() {
                                  .arg(m_networkText->text(), formatMs(1000 * network.nearSeconds),
                                       formatMs(1000 * network.farSeconds)));
     }
+    if (network.farPreparation >= 0) {
+      m_networkText->setText(tr("%1, after a preparation of %2 and %3")
+                                 .arg(m_networkText->text(),
+                                      formatMs(1000 * network.nearPreparation),
+                                      formatMs(1000 * network.farPreparation)));
+    }
     m_network->setToolTip(network.summary);
     return;
   }

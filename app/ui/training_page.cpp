@@ -15,6 +15,7 @@
 #include <QJsonArray>
 #include <QLabel>
 #include <QListWidget>
+#include <QLocale>
 #include <QMessageBox>
 #include <QPainter>
 #include <QPlainTextEdit>
@@ -54,13 +55,7 @@ const char kCommandMessage[] = "command";
 
 QString percent(double ratio, int digits = 1) {
   if (ratio < 0) return QStringLiteral("–");
-  return QStringLiteral("%1 %").arg(100 * ratio, 0, 'f', digits);
-}
-
-/// Shares that are small: two significant digits.
-QString smallPercent(double ratio) {
-  if (!std::isfinite(ratio)) return QStringLiteral("–");
-  return QStringLiteral("%1 %").arg(100 * ratio, 0, 'g', 2);
+  return QStringLiteral("%1 %").arg(QLocale().toString(100 * ratio, 'f', digits));
 }
 
 QString stateName(const RunRecord& run) {
@@ -532,6 +527,8 @@ void TrainingPage::placeCharts(int columns) {
     m_curves->addWidget(chart, place / columns, place % columns);
     ++place;
   }
+  m_curves->setColumnStretch(0, 1);  // whatever their labels would like
+  m_curves->setColumnStretch(1, columns - 1);
 }
 
 QWidget* TrainingPage::buildCompare() {
@@ -977,8 +974,8 @@ void TrainingPage::refreshRun() {
   m_accuracy->setValue(any ? percent(last.testAccuracy) : QStringLiteral("–"));
   m_best->setValue(percent(run->bestAccuracy()));
   m_loss->setValue(any ? QString::number(last.loss, 'f', 3) : QStringLiteral("–"));
-  m_outside->setValue(any ? smallPercent(last.outOfRange) : QStringLiteral("–"));
-  m_lost->setValue(any ? smallPercent(last.lostRatio) : QStringLiteral("–"));
+  m_outside->setValue(any ? formatShare(last.outOfRange) : QStringLiteral("–"));
+  m_lost->setValue(any ? formatShare(last.lostRatio) : QStringLiteral("–"));
   m_left->setValue(live && run->secondsLeft >= 0 ? formatDuration(run->secondsLeft)
                                                  : QStringLiteral("–"));
 
@@ -1097,8 +1094,8 @@ void TrainingPage::refreshCompare() {
       percent(last(*b).testAccuracy, 2));
   row(tr("Last training loss"), QString::number(last(*a).loss, 'f', 4),
       QString::number(last(*b).loss, 'f', 4));
-  row(tr("Out of range"), smallPercent(last(*a).outOfRange), smallPercent(last(*b).outOfRange));
-  row(tr("Images lost"), smallPercent(last(*a).lostRatio), smallPercent(last(*b).lostRatio));
+  row(tr("Out of range"), formatShare(last(*a).outOfRange), formatShare(last(*b).outOfRange));
+  row(tr("Images lost"), formatShare(last(*a).lostRatio), formatShare(last(*b).lostRatio));
   row(tr("Training time"), formatDuration(last(*a).seconds), formatDuration(last(*b).seconds));
   const auto text = [](const QJsonValue& value) {
     if (value.isArray()) return QString::number(value.toArray().size()) + tr(" values");

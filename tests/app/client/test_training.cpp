@@ -327,6 +327,7 @@ class Training : public QObject {
     QCOMPARE(networksOf(answer).size(), 3);
     QCOMPARE(networksOf(answer)[1].rounds, 18);
     QVERIFY(std::abs(networksOf(answer)[1].farSeconds - 1.98) < 1e-9);
+    QVERIFY(std::abs(networksOf(answer)[1].farPreparation - 11.14) < 1e-9);
     QVERIFY(run(trainer.program(), {"list-presets"}));
     const auto presets = presetsOf(answer);
     QCOMPARE(presets.size(), 2);

@@ -22,6 +22,7 @@
 #include "app/ui/training_dialogs.h"
 #include "app/ui/training_page.h"
 #include "app/ui/trust_dialogs.h"
+#include "app/ui/widgets.h"
 #include "tests/support/fake_trainer.h"
 #include "tests/support/scripted_deploy.h"
 #include "tests/support/scripted_session.h"
@@ -397,10 +398,10 @@ class Screens : public QObject {
     window.resize(1160, 760);
     select("ward-3, a year");
     page.exportRun(m_data.filePath("ward 3.onnx"), false);
-    QTest::qWait(200);
+    QTRY_VERIFY(page.findChild<MessageBar*>()->text().startsWith("Exported"));
     save(window, "54-exported");
     page.tryImage(m_samples.first());
-    QTest::qWait(300);
+    QTRY_VERIFY(!window.findChildren<QDialog*>().isEmpty());
     saveDialog(window, "55-try");
 
     click("Deploy");

@@ -1,4 +1,6 @@
 // What needs no window: formatting, addresses, options, settings, the log, colours.
+#include <cmath>
+
 #include <QTemporaryDir>
 #include <QTest>
 
@@ -47,6 +49,14 @@ class Units : public QObject {
     QCOMPARE(formatBytes(999), QStringLiteral("999 bytes"));
     QCOMPARE(formatBytes(1384868), QStringLiteral("1.38 MB"));
     QCOMPARE(formatMs(0.42), QStringLiteral("0.4 ms"));
+    QCOMPARE(formatShare(0), QStringLiteral("0 %"));
+    QCOMPARE(formatShare(2e-8), QStringLiteral("< 0.0001 %"));
+    QCOMPARE(formatShare(3.71e-6), QStringLiteral("0.00037 %"));
+    QCOMPARE(formatShare(0.0012), QStringLiteral("0.12 %"));
+    QCOMPARE(formatShare(0.0999), QStringLiteral("10.0 %"));
+    QCOMPARE(formatShare(0.4567), QStringLiteral("46 %"));
+    QCOMPARE(formatShare(1), QStringLiteral("100 %"));
+    QCOMPARE(formatShare(std::nan("")), QStringLiteral("–"));
     QCOMPARE(formatMs(412.4), QStringLiteral("412 ms"));
     QCOMPARE(formatMs(1240), QStringLiteral("1.24 s"));
     QCOMPARE(formatMs(125000), QStringLiteral("2 min 05 s"));
