@@ -1,5 +1,6 @@
 // The main window with the real session controller against real engines and a real dealer: separate
-// processes, TLS on loopback, images dropped with the window system's events.
+// processes, TLS on loopback, images dropped with the window system's events. Client and engine
+// prepare by themselves, as is the default, unless a test says otherwise.
 #include <algorithm>
 
 #include <QApplication>
@@ -16,6 +17,7 @@
 #include <QUrl>
 #include <QWindow>
 
+#include "app/client/deploy_controller.h"
 #include "app/client/image_loader.h"
 #include "app/client/session_controller.h"
 #include "app/ui/admin_page.h"
@@ -26,6 +28,7 @@
 #include "app/ui/theme.h"
 #include "app/ui/trust_dialogs.h"
 #include "app/ui/widgets.h"
+#include "engine/offline/two_party/party.h"
 #include "models/onnx_reader.h"
 #include "models/oracle.h"
 #include "models/preprocess.h"
@@ -39,6 +42,9 @@ using test::ServiceProcess;
 namespace {
 
 constexpr int kLongMs = 120000;  // sanitizers on a busy machine
+
+/// Who prepares the correlation sets.
+enum class Offline { TwoParty, Dealer, FirstParty };
 
 template <typename T>
 T* openDialog(QWidget* window) {
@@ -78,6 +84,7 @@ class RealEngine : public QObject {
   std::unique_ptr<ServiceProcess> m_engine;
   std::unique_ptr<Settings> m_settings;
   std::unique_ptr<client::SessionController> m_session;
+  std::unique_ptr<client::DeployController> m_deploy;
   std::unique_ptr<MainWindow> m_window;
   QString m_modelFile;
   QVector<client::ClassificationResult> m_results;
@@ -95,26 +102,30 @@ class RealEngine : public QObject {
     file.write(bytes.data(), static_cast<qint64>(bytes.size()));
     return path;
   }
-  QStringList engineArguments(bool firstParty = false) {
-    QStringList arguments{"--model", m_modelFile};
-    if (firstParty)
-      return arguments << "--offline"
-                       << "first-party"
-                       << "--allow-insecure-first-party";
-    return arguments << "--offline"
-                     << "dealer"
-                     << "--dealer" << m_dealer->address() << "--trust-dealer"
-                     << m_dealer->fingerprint();
+  static QString trainer() { return QStringLiteral(PILLARBOX_BIN_DIR "/pillarbox-train"); }
+  QStringList engineArguments(Offline offline) {
+    const QStringList arguments{"--model", m_modelFile};
+    switch (offline) {
+      case Offline::FirstParty:
+        return arguments + QStringList{"--offline", "first-party", "--allow-insecure-first-party"};
+      case Offline::Dealer:
+        return arguments + QStringList{"--offline",      "dealer",
+                                       "--dealer",       m_dealer->address(),
+                                       "--trust-dealer", m_dealer->fingerprint()};
+      case Offline::TwoParty:
+        break;
+    }
+    return arguments;
   }
-  void startServices(const QString& model, bool firstParty = false) {
+  void startServices(const QString& model, Offline offline = Offline::TwoParty) {
     m_modelFile = model;
     const QString bin = QStringLiteral(PILLARBOX_BIN_DIR);
-    if (!firstParty) {
+    if (offline == Offline::Dealer) {
       m_dealer = std::make_unique<ServiceProcess>(bin + "/pillarbox-dealer", folder("dealer"));
       QCOMPARE(m_dealer->start({}), QString());
     }
     m_engine = std::make_unique<ServiceProcess>(bin + "/pillarbox-engine", folder("engine"));
-    QCOMPARE(m_engine->start(engineArguments(firstParty)), QString());
+    QCOMPARE(m_engine->start(engineArguments(offline)), QString());
   }
   void openWindow() {
     m_settings = std::make_unique<Settings>(folder("client"));
@@ -123,7 +134,10 @@ class RealEngine : public QObject {
             [this](const client::ClassificationResult& result) { m_results << result; });
     connect(m_session.get(), &client::SessionModel::failed, this,
             [this](quint64, const client::SessionError& error) { m_errors << error; });
-    m_window = std::make_unique<MainWindow>(*m_session, *m_settings, QStringList());
+    m_deploy = std::make_unique<client::DeployController>(folder("client"));
+    m_window = std::make_unique<MainWindow>(
+        *m_session, *m_settings, QStringList(),
+        AdminServices{m_deploy.get(), folder("client") + "/runs", trainer()});
     m_window->show();
     QVERIFY(QTest::qWaitForWindowExposed(m_window.get()));
   }
@@ -196,6 +210,7 @@ class RealEngine : public QObject {
   void cleanup() {
     if (QTest::currentTestFailed() && m_engine) qWarning("%s", qPrintable(m_engine->output()));
     m_window.reset();
+    m_deploy.reset();
     m_session.reset();
     m_settings.reset();
     m_engine.reset();
@@ -205,13 +220,17 @@ class RealEngine : public QObject {
 
   void dropGivesTheClass_data() {
     QTest::addColumn<bool>("shipped");
-    QTest::newRow("tiny model") << false;
-    QTest::newRow("shipped model") << true;
+    QTest::addColumn<bool>("dealer");
+    QTest::newRow("tiny model") << false << false;
+    QTest::newRow("shipped model") << true << false;
+    QTest::newRow("tiny model, with a dealer") << false << true;
+    QTest::newRow("shipped model, with a dealer") << true << true;
   }
   void dropGivesTheClass() {
     QFETCH(bool, shipped);
+    QFETCH(bool, dealer);
     const QString zoo = QStringLiteral(PILLARBOX_SOURCE_DIR "/models/zoo/cifar10-pillar.onnx");
-    startServices(shipped ? zoo : tinyModel());
+    startServices(shipped ? zoo : tinyModel(), dealer ? Offline::Dealer : Offline::TwoParty);
     openWindow();
     m_window->connectTo(address());
 
@@ -243,8 +262,21 @@ class RealEngine : public QObject {
     QCOMPARE(m_window->findChild<LatencyChart*>()->count(), result.rounds);
     QVERIFY(result.bytesSent > 0 && result.bytesReceived > 0 && result.offlineBytesReceived > 0);
     QCOMPARE(m_session->pinnedFingerprint("127.0.0.1", m_engine->port()), m_engine->fingerprint());
-    QVERIFY(m_window->findChild<TrustLine*>()->text().contains(m_dealer->address()));
-    QVERIFY(!m_window->findChild<TrustLine*>()->isInsecure());
+    auto* trust = m_window->findChild<TrustLine*>();
+    QVERIFY(!trust->isInsecure());
+    if (dealer) {
+      QVERIFY(trust->text().contains(m_dealer->address()));
+    } else {
+      QVERIFY2(trust->text().contains("You trust nobody"), qPrintable(trust->text()));
+      // What the two send each other for the set is what its plan declares, and two short messages.
+      const auto plan = offline::two_party::SetPlan::create(
+          std::make_shared<const models::PublicModel>(loaded.value().model));
+      const auto& cost = plan.value()->cost();
+      QVERIFY(result.offlineBytesSent > cost.bytesToEngine);
+      QVERIFY(result.offlineBytesSent < cost.bytesToEngine + 100);
+      QVERIFY(result.offlineBytesReceived > cost.bytesToClient);
+      QVERIFY(result.offlineBytesReceived < cost.bytesToClient + 100);
+    }
 
     // Several in a row, each with its own set.
     for (int seed = 2; seed < 5; ++seed) dropOnWindow(write(seed));
@@ -287,7 +319,7 @@ class RealEngine : public QObject {
     QVERIFY(message()->text().contains("by itself"));
     dropOnWindow(write(3));
     QTRY_VERIFY(page()->stateText().contains("Waiting for the engine"));
-    QCOMPARE(m_engine->start(engineArguments(), port), QString());
+    QCOMPARE(m_engine->start(engineArguments(Offline::TwoParty), port), QString());
     QTRY_COMPARE_WITH_TIMEOUT(m_results.size(), 1, kLongMs);
     QVERIFY(expected(write(3)).contains(m_results.first().top.first().label));
   }
@@ -302,7 +334,7 @@ class RealEngine : public QObject {
     const quint16 port = m_engine->port();
     m_engine->stop();
     QVERIFY(m_engine->run({"generate-cert", "--force"}));
-    QCOMPARE(m_engine->start(engineArguments(), port), QString());
+    QCOMPARE(m_engine->start(engineArguments(Offline::TwoParty), port), QString());
     QVERIFY(m_engine->fingerprint() != old);
     m_window->connectTo(address());
     QTRY_VERIFY_WITH_TIMEOUT(openDialog<MismatchDialog>(m_window.get()), kLongMs);
@@ -329,7 +361,7 @@ class RealEngine : public QObject {
   }
 
   void firstPartyIsShownAsInsecure() {
-    startServices(tinyModel(), true);
+    startServices(tinyModel(), Offline::FirstParty);
     openWindow();
     m_window->connectTo(trustedAddress());
     dropOnWindow(write(1));
@@ -353,6 +385,28 @@ class RealEngine : public QObject {
     QTRY_VERIFY(page()->stateText().contains("starts by itself"));
     m_window->queue().cancel();
     QTRY_COMPARE(page()->stateText(), QStringLiteral("Cancelled"));
+  }
+
+  /// Not a check but a camera: the picture in README.md, as docs/app.png, for QT_SCALE_FACTOR=2.
+  void pictureForReadme() {
+    const QString out = qEnvironmentVariable("PILLARBOX_SCREENS");
+    if (out.isEmpty()) QSKIP("PILLARBOX_SCREENS names no folder");
+    startServices(QStringLiteral(PILLARBOX_SOURCE_DIR "/models/zoo/cifar10-pillar.onnx"));
+    openWindow();
+    m_window->resize(1160, 760);
+    client::EngineAddress engine = trustedAddress();
+    engine.name = QStringLiteral("Engine on this machine");
+    m_window->connectTo(engine);
+    QStringList samples;
+    const QDir resources(QStringLiteral(PILLARBOX_SOURCE_DIR "/resources/samples"));
+    for (const QFileInfo& file : resources.entryInfoList({"*.png"})) {
+      samples << file.absoluteFilePath();
+    }
+    m_window->classifyFiles(samples);
+    QTRY_COMPARE_WITH_TIMEOUT(m_results.size(), samples.size(), 3 * kLongMs);
+    QTRY_VERIFY_WITH_TIMEOUT(m_session->state() == client::SessionState::Ready, kLongMs);
+    QTest::qWait(20000);  // the sets for the next images
+    QVERIFY(m_window->grab().save(QDir(out).filePath("app.png")));
   }
 
   /// The program itself, as the README starts it; its result is read from its state folder.
