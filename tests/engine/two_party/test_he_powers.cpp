@@ -247,6 +247,8 @@ class TestHePowers : public QObject {
                 const double flooding = answer.floodingBits - 1.0 - answer.d.bits();
                 QVERIFY2(flooding - (error - scale) >= kHidingBits - 0.1,
                          qPrintable(QString::number(flooding - (error - scale))));
+                const double mean = error - std::log2(9.8);  // of the magnitude, at most
+                QVERIFY(flooding + 1 - (mean - scale) >= powers::kMeanFloodingBits);
               }
               const double units = std::exp2(answer.floodingBits - 1.0 - answer.d.bits()) +
                                    9.8 * std::sqrt(n / 18) / std::exp2(scheme.answerBits1) +
