@@ -147,8 +147,8 @@ Result<json> measureOffline(const models::LoadedModel& loaded, const OfflineOpti
     if (!options.check || repeat + 1 < options.repeat) continue;
     const auto image = randomImage(description.input, index);
     ChannelPair online = memoryPair();
-    PILLARBOX_ASSIGN(const InferenceRun run,
-                     runBoth(online, *model, std::move(sets), image, nullptr, activations.get()));
+    PILLARBOX_ASSIGN(const InferenceRun run, runBoth(online, *model, std::move(sets), image,
+                                                     nullptr, nullptr, activations.get()));
     const auto expected = models::FixedPointOracle(description, loaded.weights).evaluate(image);
     for (std::size_t i = 0; i < expected.logits.size(); ++i) {
       const double exact = std::ldexp(static_cast<double>(expected.logits[i]),
