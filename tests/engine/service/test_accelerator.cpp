@@ -98,8 +98,8 @@ class Client {
   }
 
   Result<Logits> infer(testing::DealtSets sets, std::span<const float> image) {
-    const auto bank = m_engine.context.sessions.find(m_token);
-    auto preparation = SetBank::begin(bank, *testModel(), sets.client.index, 1);
+    PILLARBOX_ASSIGN(const SessionParts session, m_engine.context.sessions.find(m_token));
+    auto preparation = SetBank::begin(session.bank, {testModel()}, sets.client.index, 1);
     PILLARBOX_TRY(Status(std::move(preparation).value().deposit(std::move(sets.engine))));
     ToEngine request;
     request.mutable_start_inference()->set_index(sets.client.index);

@@ -256,13 +256,13 @@ class TestOfflineLine : public QObject {
     MemoryBudget memory(10000);
     const auto isFree = [&](std::uint64_t bytes) { return memory.reserve(bytes, "tests").ok(); };
     const auto bank = std::make_shared<SetBank>(4, memory, metrics);
-    bank->open(testModel());
+    bank->open({testModel()});
     offline::EngineSet set;
     set.stages.resize(1);
     set.stages[0].outputMask.resize(500);
     const std::uint64_t bytes = set.memoryBytes();
     QVERIFY(bytes >= 4000 && bytes < 5000);
-    QVERIFY(SetBank::begin(bank, *testModel(), 1, 9000).value().deposit(std::move(set)).ok());
+    QVERIFY(SetBank::begin(bank, {testModel()}, 1, 9000).value().deposit(std::move(set)).ok());
     {
       const auto taken = bank->take(1);
       QVERIFY(taken.ok());
@@ -270,11 +270,11 @@ class TestOfflineLine : public QObject {
     }
     QVERIFY(isFree(10000));
 
-    QVERIFY(bank->setKeys(*testModel(), std::make_shared<offline::two_party::EngineKeys>(),
+    QVERIFY(bank->setKeys({testModel()}, std::make_shared<offline::two_party::EngineKeys>(),
                           memory.reserve(3000, "tests").value())
                 .ok());
     {
-      const auto preparation = SetBank::begin(bank, *testModel(), 2, 1000);
+      const auto preparation = SetBank::begin(bank, {testModel()}, 2, 1000);
       QVERIFY(preparation.ok() && preparation->keys());
       bank->close();
       QVERIFY(isFree(6000) && !isFree(6001));

@@ -286,8 +286,8 @@ class TestStripes : public QObject {
     Metrics metrics;
     const auto bank = std::make_shared<SetBank>(2, memory, metrics);
     const auto other = std::make_shared<SetBank>(2, memory, metrics);
-    bank->open(testModel());
-    other->open(testModel());
+    bank->open({testModel()});
+    other->open({testModel()});
     std::atomic<int> first = 0, second = 0, foreign = 0;
     net::Channel a(std::make_unique<Held>(first)), b(std::make_unique<Held>(second)),
         c(std::make_unique<Held>(foreign));
