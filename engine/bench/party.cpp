@@ -81,7 +81,7 @@ ChannelPair memoryPair() {
 
 Status runEngineSide(net::Channel& channel, const inference::EngineModel& model,
                      offline::EngineSet set, inference::EngineMemory* memory, OnDevice* device,
-                     const inference::Activations* activations, inference::DeviceTimes* times) {
+                     inference::DeviceTimes* times, const inference::Activations* activations) {
   if (device == nullptr) {
     return inference::runEngine(channel, model, std::move(set), memory, activations);
   }
@@ -102,7 +102,7 @@ Result<InferenceRun> runBoth(ChannelPair& channels, const inference::EngineModel
   std::thread thread([&] {
     const double start = threadSeconds();
     engine = runEngineSide(*channels.engine, model, std::move(sets.engine), memory, device,
-                           activations, &deviceTimes);
+                           &deviceTimes, activations);
     engineSeconds = threadSeconds() - start;
     if (!engine.ok()) channels.engine->cancel();
   });

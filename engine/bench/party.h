@@ -58,9 +58,11 @@ struct OnDevice {
 /// The engine's side of an inference, on the device if one is given, else on the processor.
 /// @param memory  the session's, for the processor
 /// @param times   of the device
+/// @param activations  of the set's protocol, for the processor; null: HoneyBadger
 Status runEngineSide(net::Channel& channel, const inference::EngineModel& model,
                      offline::EngineSet set, inference::EngineMemory* memory,
-                     OnDevice* device = nullptr, inference::DeviceTimes* times = nullptr);
+                     OnDevice* device = nullptr, inference::DeviceTimes* times = nullptr,
+                     const inference::Activations* activations = nullptr);
 
 struct InferenceRun {
   inference::ClientOutcome client;

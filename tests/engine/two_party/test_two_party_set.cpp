@@ -608,6 +608,32 @@ class TestTwoPartySet : public QObject {
     QVERIFY(1e-6 * static_cast<double>(cost.bytesToEngine + cost.bytesToClient) < megabytes);
   }
 
+  /// Requests and replies are streams: beside the set itself, a network of twice as many layers
+  /// takes no more memory while one is made.
+  void memoryDoesNotGrowWithTheLayers() {
+    const auto beside = [](std::size_t layers) {
+      models::PublicModel model;
+      model.input = {64, 32, 32};
+      for (std::size_t i = 0; i < layers; ++i) {
+        models::Stage& stage = model.stages.emplace_back();
+        stage.inputs = {static_cast<std::uint32_t>(i)};
+        stage.ops = {testing::convolution(model.input, 64, 3, 3, 1, 1, {1, 1, 1, 1})};
+        stage.ops[0].weightIndex = static_cast<std::uint32_t>(i);
+        stage.output = stage.ops[0].out;
+        if (i + 1 < layers) stage.activation = models::Polynomial{10, {322, 512, 160, 0, -3}};
+      }
+      const offline::OfflineCost set = offline::offlineCost(model);
+      const auto plan =
+          SetPlan::create(std::make_shared<const models::PublicModel>(std::move(model))).value();
+      return std::pair(plan->cost().clientMemoryBytes - set.clientMemoryBytes,
+                       plan->cost().engineMemoryBytes - set.engineMemoryBytes);
+    };
+    const auto [client, engine] = beside(40);
+    const auto [clientTwice, engineTwice] = beside(80);
+    QVERIFY2(clientTwice <= client, qPrintable(QString::number(clientTwice - client)));
+    QVERIFY2(engineTwice <= engine, qPrintable(QString::number(engineTwice - engine)));
+  }
+
   /// What the engine reserves covers what its threads hold of a pass (LinearEngine::evaluate).
   void memoryCoversTheThreads() {
     models::PublicModel model;
