@@ -203,7 +203,10 @@ std::string offlineText(const Classification& result) {
 
 /// What does not belong to one image.
 std::string sessionText(const SessionFacts& facts, const Classification& result) {
-  std::string text = facts.trust + "\nactivations by " + offline::toString(facts.protocol) +
+  std::string text = facts.trust +
+                     (facts.protocol == offline::Protocol::HoneyBadger
+                          ? std::string()
+                          : std::string("\nactivations by ") + offline::toString(facts.protocol)) +
                      "\nonce for the session: " + megabytes(result.setup.bytesSent) + " sent, " +
                      megabytes(result.setup.bytesReceived) + " received, " +
                      fixed(result.setup.seconds, 2) + " s; peak memory of this program " +
