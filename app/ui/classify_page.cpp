@@ -751,10 +751,11 @@ void ClassifyPage::showResult(const client::ClassificationResult& result) {
       tr("%1 · %2 · %3 sent · %4 received")
           .arg(formatMs(result.offlineMs), tr("%n rounds", nullptr, result.offlineRounds),
                formatBytes(result.offlineBytesSent), formatBytes(result.offlineBytesReceived)));
-  m_sessionCost->setText(tr("%1 sent · %2 received · memory %3")
-                             .arg(formatBytes(result.setupBytesSent),
-                                  formatBytes(result.setupBytesReceived),
-                                  formatBytes(result.peakMemoryBytes)));
+  const QString memory = QLocale().formattedDataSize(static_cast<qint64>(result.peakMemoryBytes), 0,
+                                                     QLocale::DataSizeSIFormat);
+  m_sessionCost->setText(
+      tr("%1 sent · %2 received · memory %3")
+          .arg(formatBytes(result.setupBytesSent), formatBytes(result.setupBytesReceived), memory));
   m_rounds->setValue(tr("%1 of %2").arg(result.rounds).arg(result.rounds));
   m_sent->setValue(formatBytes(result.bytesSent));
   m_received->setValue(formatBytes(result.bytesReceived));

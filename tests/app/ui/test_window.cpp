@@ -324,7 +324,7 @@ class Window : public QObject {
              qPrintable(text));
     QVERIFY2(text.contains("7.24 s · 3 rounds · 31.83 MB sent · 34.80 MB received"),
              qPrintable(text));
-    QVERIFY(text.contains("5.71 MB sent · 412 bytes received · memory 301.00 MB"));
+    QVERIFY(text.contains("5.71 MB sent · 412 bytes received · memory 301 MB"));
     auto* recent = page()->findChild<QListWidget*>();
     QCOMPARE(recent->count(), 1);
     QVERIFY(recent->item(0)->text().contains("frog"));
