@@ -211,6 +211,14 @@ std::pair<std::filesystem::path, std::string> runAndCheckpoint(const std::string
   return {given, best ? "best" : "last"};
 }
 
+/// Where the penalty's warm-up of four epochs is in this one. A short run passes it faster, so that
+/// at least half of it has the full penalty: a network that never had it sends inputs far out of
+/// range, and images are lost.
+int warmupStep(int epoch, int epochs) {
+  const int warmup = std::min(4, epochs / 2);
+  return epoch < warmup ? epoch * 4 / warmup : 4;
+}
+
 }  // namespace
 
 double Evaluation::outOfRangeRatio() const {
@@ -585,7 +593,9 @@ Result<TrainOutcome> train(RunFolder& run, const data::Dataset& dataset,
   while (state.epoch < config.epochs) {
     const auto order = data::shuffledOrder(dataset.train.count(), config.seed, state.epoch);
     const auto strength =
-        config.penaltyWarmup ? pillar::penaltyAt(state.epoch, config.penalty) : config.penalty;
+        config.penaltyWarmup
+            ? pillar::penaltyAt(warmupStep(state.epoch, config.epochs), config.penalty)
+            : config.penalty;
     const bool penalised =
         config.activation == ActivationKind::Polynomial && strength.coefficient > 0;
     bool diverged = false;

@@ -198,6 +198,28 @@ void learnsAndResumesExactly() {
   EXPECT_EQUAL(inMatrix, 60U);
 }
 
+// A run too short for the penalty's warm-up has the full penalty from the beginning.
+void shortRunsArePenalisedInFull() {
+  TemporaryFolder folder;
+  writeSmallData(folder.path() / "data");
+  const auto dataset = readSmallData(folder.path() / "data");
+  const auto trained = [&](const char* name, int epochs, bool warmup) {
+    auto config = smallConfig(folder.path() / "data");
+    config.epochs = epochs;
+    config.penaltyWarmup = warmup;
+    config.penalty.coefficient = 1;
+    auto run = RunFolder::create(folder.path() / name, config).value();
+    EXPECT(train(run, dataset, {}).ok());
+    return finalTensors(run);
+  };
+  const auto same = [](const auto& a, const auto& b) {
+    return std::equal(a.begin(), a.end(), b.begin(), b.end(),
+                      [](const auto& x, const auto& y) { return torch::equal(x, y); });
+  };
+  EXPECT(same(trained("one", 1, true), trained("one-full", 1, false)));
+  EXPECT(!same(trained("two", 2, true), trained("two-full", 2, false)));
+}
+
 void reportsLostImages() {
   // Weights a hundred times too large: activations escape, and every image must be counted lost.
   TemporaryFolder folder;
@@ -552,6 +574,7 @@ void commandLine() {
 int main() {
   return pillarbox::test::run({{"two processes are one", twoProcessesAreOne},
                                {"learns, and resumes exactly", learnsAndResumesExactly},
+                               {"short runs are penalised in full", shortRunsArePenalisedInFull},
                                {"lost images are counted", reportsLostImages},
                                {"recovers or explains", recoversOrExplains},
                                {"damage is rejected", rejectsDamage},
