@@ -1,5 +1,6 @@
 #include "engine/bench/throughput.h"
 
+#include <pthread.h>
 #include <sys/resource.h>
 
 #include <algorithm>
@@ -114,13 +115,15 @@ double processorSeconds() {
   return seconds(usage.ru_utime) + seconds(usage.ru_stime);
 }
 
-/// Runs all of these at the same time, each on a thread that has started beforehand.
-Times runTogether(std::span<const std::function<void()>> works) {
+/// Runs all of these at the same time, each on a thread that has started beforehand and that a
+/// profiler shows by this name (at most 15 characters).
+Times runTogether(const char* name, std::span<const std::function<void()>> works) {
   const auto count = static_cast<std::ptrdiff_t>(works.size() + 1);
   std::barrier<> start(count), end(count);
   std::vector<std::jthread> threads;
   for (const auto& work : works) {
     threads.emplace_back([&] {
+      pthread_setname_np(pthread_self(), name);
       start.arrive_and_wait();
       work();
       end.arrive_and_wait();
@@ -183,7 +186,7 @@ class Measurement {
         }
       });
     }
-    const Times times = runTogether(works);
+    const Times times = runTogether("over-tls", works);
     for (const auto& ends : {clients, engines}) {
       for (const Status& status : ends) PILLARBOX_TRY(Status(status));
     }
@@ -205,7 +208,7 @@ class Measurement {
         }
       });
     }
-    const Times times = runTogether(works);
+    const Times times = runTogether("kernels-alone", works);
     for (Status& status : results) PILLARBOX_TRY(std::move(status));
     return times;
   }

@@ -16,8 +16,6 @@
 // of activations each at a rate of its own (docs/benchmarks.md), half of it at either party.
 #pragma once
 
-#pragma once
-
 #include <cstdint>
 #include <optional>
 #include <string>

@@ -1,10 +1,11 @@
-// Every ring kernel of the device against the slow reference, on uniform ring elements. Compiled
-// twice: for kernels in emulation, on every machine, and with PILLARBOX_TEST_GPU for the plugin on
-// the GPU, where there is one.
+// Every ring kernel of the device against the slow reference, on uniform ring elements. Run
+// twice: with kernels in emulation, on every machine, and with PILLARBOX_TEST_GPU=1 in the
+// environment with the plugin on the GPU, where there is one.
 #include <algorithm>
 #include <cstdio>
 #include <cstring>
 
+#include <QCoreApplication>
 #include <QTest>
 
 #include "engine/device/device.h"
@@ -14,10 +15,8 @@
 #include "engine/ring/fixed_point.h"
 #include "engine/ring/narrow.h"
 #include "engine/ring/reference.h"
-#include "tests/support/random_words.h"
-#ifndef PILLARBOX_TEST_GPU
 #include "tests/support/emulated_device.h"
-#endif
+#include "tests/support/random_words.h"
 
 using namespace pillarbox;
 using namespace pillarbox::kernels::cuda;
@@ -408,16 +407,8 @@ class TestDevice : public QObject {
 };
 
 int main(int argc, char** argv) {
-#ifdef PILLARBOX_TEST_GPU
-  auto loaded = device::Device::load({PILLARBOX_BIN_DIR});
-  if (!loaded.ok()) {
-    std::printf("SKIPPED: %s\n", loaded.error().message.c_str());
-    return 77;
-  }
-  gDevice = std::move(loaded).value();
-#else
-  gDevice = testing::emulatedDevice();
-#endif
+  gDevice = testing::deviceUnderTest();
+  if (!gDevice) return 77;
   QCoreApplication application(argc, argv);
   TestDevice test;
   return QTest::qExec(&test, argc, argv);

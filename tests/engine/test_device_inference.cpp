@@ -1,10 +1,10 @@
 // The engine's side of an inference on a device: word for word what the processor's executor sends,
-// whatever the client says. Compiled twice, as test_device.cpp is.
+// whatever the client says. Run twice, as test_device.cpp is.
 #include <array>
 #include <cmath>
-#include <cstdio>
 #include <thread>
 
+#include <QCoreApplication>
 #include <QTest>
 
 #include "engine/inference/device_check.h"
@@ -12,11 +12,9 @@
 #include "engine/kernels/cuda/ring_table.h"
 #include "engine/ring/narrow.h"
 #include "net/memory.h"
+#include "tests/support/emulated_device.h"
 #include "tests/support/model_factory.h"
 #include "tests/support/random_words.h"
-#ifndef PILLARBOX_TEST_GPU
-#include "tests/support/emulated_device.h"
-#endif
 
 using namespace pillarbox;
 using inference::DeviceEngine;
@@ -342,14 +340,9 @@ class TestDeviceInference : public QObject {
     compare(model, engine, false);
   }
 
-#ifdef PILLARBOX_TEST_GPU
-  void aDeviceIsChecked() {
-    const Status good = inference::checkDevice(gDevice);
-    QVERIFY2(good.ok(), good.ok() ? "" : good.error().message.c_str());
-  }
-#else
   // The steady state takes no memory; all of it is given back in the end.
   void memoryIsReusedAndReturned() {
+    if (!testing::emulated()) QSKIP("only the emulation can be asked for this");
     QCOMPARE(testing::liveAllocations(), std::size_t{0});
     Model model = tinyModel("conv_padded", m_data.word());
     {
@@ -374,6 +367,7 @@ class TestDeviceInference : public QObject {
   // Wherever memory runs out, the caller is told before anything was sent, nothing is lost, and the
   // next seat is as good as any.
   void fullMemoryIsAnError() {
+    if (!testing::emulated()) QSKIP("only the emulation can be asked for this");
     const Model model = tinyModel("conv_padded", m_data.word());
     DeviceOptions options;
     options.retry = std::chrono::milliseconds(0);
@@ -398,6 +392,7 @@ class TestDeviceInference : public QObject {
 
   // After a no, seats that were left are given away, but none is made for a while.
   void triesAgainLater() {
+    if (!testing::emulated()) QSKIP("only the emulation can be asked for this");
     const Model model = tinyModel("conv_padded", m_data.word());
     DeviceEngine engine(gDevice);
     auto first = engine.seat(model);
@@ -414,6 +409,7 @@ class TestDeviceInference : public QObject {
 
   // A device that fails before the inference has begun leaves the set to the processor, whole.
   void aFailureBeforehandLosesNothing() {
+    if (!testing::emulated()) QSKIP("only the emulation can be asked for this");
     const Model model = wideModel(m_data);
     DeviceEngine engine(gDevice);
     const RandomSet set(*model, m_data, false);
@@ -445,6 +441,7 @@ class TestDeviceInference : public QObject {
 
   // One in the middle ends the inference, wherever it is, and no other.
   void aFailureInTheMiddleIsAnError() {
+    if (!testing::emulated()) QSKIP("only the emulation can be asked for this");
     const Model model = tinyModel("conv_padded", m_data.word());
     const auto ledger = std::make_shared<device::Ledger>();
     DeviceEngine engine(gDevice, {}, ledger);
@@ -479,6 +476,7 @@ class TestDeviceInference : public QObject {
 
   // What the clock shows is what the seats and the ledger say.
   void countsTime() {
+    if (!testing::emulated()) QSKIP("only the emulation can be asked for this");
     const Model model = tinyModel("conv_padded", m_data.word());
     const auto ledger = std::make_shared<device::Ledger>();
     DeviceEngine engine(gDevice, {}, ledger);
@@ -505,6 +503,7 @@ class TestDeviceInference : public QObject {
   void aDeviceIsChecked() {
     const Status good = inference::checkDevice(gDevice);
     QVERIFY2(good.ok(), good.ok() ? "" : good.error().message.c_str());
+    if (!testing::emulated()) return;
     static kernels::cuda::RingTable ring = *gDevice->table().ring;
     static device::Table table = gDevice->table();
     table.ring = &ring;
@@ -521,20 +520,11 @@ class TestDeviceInference : public QObject {
     QVERIFY(!failing.ok());
     QVERIFY(QString::fromStdString(failing.error().message).contains("failed when it was tried"));
   }
-#endif
 };
 
 int main(int argc, char** argv) {
-#ifdef PILLARBOX_TEST_GPU
-  auto loaded = device::Device::load({PILLARBOX_BIN_DIR});
-  if (!loaded.ok()) {
-    std::printf("SKIPPED: %s\n", loaded.error().message.c_str());
-    return 77;
-  }
-  gDevice = std::move(loaded).value();
-#else
-  gDevice = testing::emulatedDevice();
-#endif
+  gDevice = testing::deviceUnderTest();
+  if (!gDevice) return 77;
   QCoreApplication application(argc, argv);
   TestDeviceInference test;
   return QTest::qExec(&test, argc, argv);

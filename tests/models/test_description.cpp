@@ -4,7 +4,7 @@
 #include <limits>
 #include <set>
 
-#include <QtTest>
+#include <QTest>
 
 #include "models/accuracy_bound.h"
 #include "models/description.h"

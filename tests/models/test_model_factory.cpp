@@ -1,6 +1,6 @@
 // The models that other tests build on: each loads, covers what its name says, and the paper's
 // networks have the sizes that the paper gives.
-#include <QtTest>
+#include <QTest>
 
 #include "tests/support/model_factory.h"
 

@@ -11,7 +11,7 @@
 #include <limits>
 
 #include <QTemporaryDir>
-#include <QtTest>
+#include <QTest>
 
 #include "models/onnx_reader.h"
 #include "models/oracle.h"

@@ -3,7 +3,7 @@
 #include <cmath>
 
 #include <QElapsedTimer>
-#include <QtTest>
+#include <QTest>
 
 #include "engine/core/int128.h"
 #include "models/oracle.h"

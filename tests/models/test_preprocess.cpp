@@ -3,7 +3,7 @@
 #include <functional>
 
 #include <QElapsedTimer>
-#include <QtTest>
+#include <QTest>
 
 #include "models/preprocess.h"
 #include "tests/support/random_values.h"

@@ -8,7 +8,7 @@
 #include <memory>
 
 #include <QImage>
-#include <QtTest>
+#include <QTest>
 #include <zip.h>
 
 #include "models/onnx_reader.h"

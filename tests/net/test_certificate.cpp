@@ -6,7 +6,11 @@
 #include <filesystem>
 #include <fstream>
 
-#include <QtTest>
+#include <QCryptographicHash>
+#include <QDateTime>
+#include <QDir>
+#include <QTemporaryDir>
+#include <QTest>
 #include <openssl/evp.h>
 #include <openssl/pem.h>
 #include <openssl/x509.h>

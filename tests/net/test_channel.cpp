@@ -5,7 +5,9 @@
 #include <cstring>
 #include <thread>
 
-#include <QtTest>
+#include <QElapsedTimer>
+#include <QFile>
+#include <QTest>
 
 #include "net/channel.h"
 #include "net/failure.pb.h"

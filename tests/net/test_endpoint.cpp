@@ -1,5 +1,5 @@
 // HOST:PORT in every spelling that people use, and in those that must be refused.
-#include <QtTest>
+#include <QTest>
 
 #include "net/endpoint.h"
 

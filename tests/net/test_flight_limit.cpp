@@ -4,7 +4,7 @@
 #include <algorithm>
 #include <deque>
 
-#include <QtTest>
+#include <QTest>
 
 #include "net/flight_limit.h"
 

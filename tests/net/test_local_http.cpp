@@ -11,7 +11,7 @@
 #include <random>
 #include <stdexcept>
 
-#include <QtTest>
+#include <QTest>
 
 #include "net/local_http.h"
 

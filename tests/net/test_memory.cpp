@@ -5,7 +5,8 @@
 #include <functional>
 #include <thread>
 
-#include <QtTest>
+#include <QElapsedTimer>
+#include <QTest>
 
 #include "net/memory.h"
 

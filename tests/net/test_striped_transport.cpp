@@ -6,7 +6,7 @@
 #include <random>
 #include <thread>
 
-#include <QtTest>
+#include <QTest>
 
 #include "net/frame.h"
 #include "net/memory.h"

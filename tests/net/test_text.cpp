@@ -1,5 +1,5 @@
 // Text from a peer must not be able to move a cursor, fake a log line or reverse a sentence.
-#include <QtTest>
+#include <QTest>
 
 #include "net/text.h"
 

@@ -3,7 +3,8 @@
 #include <algorithm>
 #include <atomic>
 
-#include <QtTest>
+#include <QElapsedTimer>
+#include <QTest>
 
 #include "tests/net/tls_fixture.h"
 

@@ -6,7 +6,8 @@
 #include <atomic>
 #include <cstring>
 
-#include <QtTest>
+#include <QElapsedTimer>
+#include <QTest>
 
 #include "net/frame.h"
 #include "tests/net/tls_fixture.h"

@@ -303,6 +303,18 @@ DevicePtr emulatedDevice() {
   return device::Device::open(kTable).value();
 }
 
+bool emulated() {
+  return std::getenv("PILLARBOX_TEST_GPU") == nullptr;
+}
+
+DevicePtr deviceUnderTest() {
+  if (emulated()) return emulatedDevice();
+  auto loaded = device::Device::load({PILLARBOX_BIN_DIR});
+  if (loaded.ok()) return std::move(loaded).value();
+  std::printf("SKIPPED: %s\n", loaded.error().message.c_str());
+  return nullptr;
+}
+
 std::size_t liveAllocations() {
   const std::lock_guard lock(mutex);
   return deviceMemory.size() + pinnedMemory.size();

@@ -17,6 +17,12 @@ namespace pillarbox::testing {
 /// Opens it. Any thread may use it; one at a time works.
 device::DevicePtr emulatedDevice();
 
+/// For tests that run on either: emulated() is false where the environment has PILLARBOX_TEST_GPU,
+/// and deviceUnderTest() is then the GPU by the plugin of this build; null, with the reason on
+/// stdout, where there is none.
+bool emulated();
+device::DevicePtr deviceUnderTest();
+
 /// Allocations that were not given back, of both kinds.
 std::size_t liveAllocations();
 

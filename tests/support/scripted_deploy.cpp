@@ -1,6 +1,7 @@
 #include "tests/support/scripted_deploy.h"
 
 #include <QDate>
+#include <QDateTime>
 
 namespace pillarbox::test {
 

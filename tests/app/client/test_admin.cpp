@@ -8,8 +8,10 @@
 
 #include <QDir>
 #include <QElapsedTimer>
+#include <QFile>
 #include <QImage>
-#include <QtTest>
+#include <QTemporaryDir>
+#include <QTest>
 #include <nlohmann/json.hpp>
 
 #include "app/client/deploy_controller.h"

@@ -3,8 +3,11 @@
 
 #include <set>
 
+#include <QDir>
+#include <QFile>
+#include <QFileInfo>
 #include <QImage>
-#include <QtTest>
+#include <QTest>
 #include <nlohmann/json.hpp>
 #include <zip.h>
 

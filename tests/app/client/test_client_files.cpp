@@ -2,9 +2,12 @@
 
 #include <numeric>
 
+#include <QDir>
+#include <QFile>
+#include <QFileInfo>
 #include <QImage>
 #include <QTemporaryDir>
-#include <QtTest>
+#include <QTest>
 
 #include "app/client/image_set.h"
 #include "app/client/weight_cache.h"

@@ -8,7 +8,11 @@
 #include <thread>
 
 #include <QDir>
-#include <QtTest>
+#include <QElapsedTimer>
+#include <QFile>
+#include <QFileInfo>
+#include <QTest>
+#include <QThread>
 
 #include "app/client/engine_session.h"
 #include "models/onnx_reader.h"

@@ -3,9 +3,10 @@
 
 #include <cmath>
 
+#include <QElapsedTimer>
 #include <QImage>
 #include <QSignalSpy>
-#include <QtTest>
+#include <QTest>
 
 #include "app/client/session_controller.h"
 #include "net/pin_store.h"

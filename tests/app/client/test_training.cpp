@@ -6,9 +6,13 @@
 #include <unistd.h>
 
 #include <QDir>
+#include <QFile>
 #include <QFileInfo>
+#include <QJsonArray>
 #include <QJsonDocument>
-#include <QtTest>
+#include <QMap>
+#include <QTemporaryDir>
+#include <QTest>
 
 #include "app/client/training_process.h"
 #include "app/client/training_record.h"

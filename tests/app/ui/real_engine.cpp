@@ -4,14 +4,20 @@
 #include <algorithm>
 
 #include <QApplication>
+#include <QDir>
 #include <QDragEnterEvent>
+#include <QFile>
+#include <QFileInfo>
 #include <QLabel>
 #include <QMessageBox>
 #include <QMimeData>
 #include <QPainter>
+#include <QProcess>
 #include <QPushButton>
 #include <QSettings>
+#include <QSpinBox>
 #include <QStatusBar>
+#include <QTableWidget>
 #include <QTemporaryDir>
 #include <QTest>
 #include <QUrl>
@@ -23,9 +29,11 @@
 #include "app/ui/admin_page.h"
 #include "app/ui/classify_page.h"
 #include "app/ui/connection_manager.h"
+#include "app/ui/deploy_page.h"
 #include "app/ui/image_queue.h"
 #include "app/ui/main_window.h"
 #include "app/ui/theme.h"
+#include "app/ui/training_page.h"
 #include "app/ui/trust_dialogs.h"
 #include "app/ui/widgets.h"
 #include "engine/offline/two_party/party.h"
@@ -176,6 +184,11 @@ class RealEngine : public QObject {
     QDropEvent drop({400, 300}, Qt::CopyAction, &mime, Qt::LeftButton, Qt::NoModifier);
     QApplication::sendEvent(handle, &drop);
     QVERIFY(drop.isAccepted());
+  }
+
+  void dropOnWindowAsClassify(const QString& path) {
+    QTest::keyClick(m_window.get(), Qt::Key_1, Qt::ControlModifier);
+    dropOnWindow(path);
   }
 
   /// The classes that the fixed-point oracle puts first: more than one where its logits are within
@@ -370,6 +383,122 @@ class RealEngine : public QObject {
     QVERIFY(trust->isVisible());
     QVERIFY(trust->isInsecure());
     QVERIFY(trust->text().contains("insecure", Qt::CaseInsensitive));
+  }
+
+  /// Training with the real trainer, and everything that is done to models at a real engine, by the
+  /// buttons of the admin page.
+  void trainsAndAdministers() {
+    if (!QFileInfo::exists(trainer())) QSKIP("pillarbox-train was not built");
+    m_modelFile = tinyModel();
+    openWindow();
+    QVERIFY(m_deploy->createKey());
+    m_engine = std::make_unique<ServiceProcess>(
+        QStringLiteral(PILLARBOX_BIN_DIR) + "/pillarbox-engine", folder("engine"));
+    QCOMPARE(m_engine->start(engineArguments(Offline::TwoParty) +
+                             QStringList{"--admin", "127.0.0.1:0", "--admin-fingerprint",
+                                         m_deploy->ownFingerprint()}),
+             QString());
+    QFile ready(m_folder->filePath("engine/ready"));
+    QVERIFY(ready.open(QIODevice::ReadOnly));
+    const QString administration =
+        QString::fromUtf8(ready.readAll()).section("administration ", 1).trimmed();
+    QVERIFY(!administration.isEmpty());
+    auto* admin = m_window->findChild<AdminPage*>();
+    const auto click = [&](const QString& text) {
+      QAbstractButton* found = button(m_window.get(), text);
+      QVERIFY2(found != nullptr && found->isEnabled(), qPrintable(text));
+      QTest::mouseClick(found, Qt::LeftButton);
+    };
+    const auto logHas = [&](const QStringList& parts) {
+      const QStringList lines = m_engine->output().split(QLatin1Char('\n'));
+      return std::any_of(lines.begin(), lines.end(), [&](const QString& line) {
+        return std::all_of(parts.begin(), parts.end(),
+                           [&](const QString& part) { return line.contains(part); });
+      });
+    };
+
+    // Two classes that differ in colour, an epoch.
+    for (int i = 0; i < 24; ++i) {
+      QImage image(40, 32, QImage::Format_RGB32);
+      image.fill(QColor::fromHsv((i % 2) * 120 + i, 200, 120 + 4 * i));
+      const QString place = folder(i % 2 == 0 ? "cells/red" : "cells/green");
+      QVERIFY(image.save(QStringLiteral("%1/%2.png").arg(place).arg(i)));
+    }
+    admin->showDeploy();
+    m_window->activateWindow();
+    QTest::keyClick(m_window.get(), Qt::Key_2, Qt::ControlModifier);
+    admin->drop({m_folder->filePath("cells")});
+    QTRY_VERIFY_WITH_TIMEOUT(button(m_window.get(), "Start training") &&
+                                 button(m_window.get(), "Start training")->isEnabled(),
+                             kLongMs);
+    click("Advanced settings");
+    for (auto* box : admin->findChildren<QSpinBox*>()) {
+      if (box->accessibleName() == QLatin1String("Epochs")) box->setValue(1);
+    }
+    click("Start training");
+    QTRY_VERIFY_WITH_TIMEOUT(admin->training().training(), kLongMs);
+    QTRY_VERIFY_WITH_TIMEOUT(!admin->training().training(), 2 * kLongMs);
+    QTRY_VERIFY2_WITH_TIMEOUT(
+        button(m_window.get(), "Deploy…") && button(m_window.get(), "Deploy…")->isEnabled(),
+        "no checkpoint after the run", kLongMs);
+    click("Deploy…");
+
+    // Listed over TLS with the administrator's certificate; asked for trust first.
+    auto* deploy = admin->deploy();
+    QTRY_VERIFY_WITH_TIMEOUT(deploy->isVisible(), kLongMs);
+    deploy->findChild<QComboBox*>()->setEditText(administration);
+    click("List models");
+    QTRY_VERIFY_WITH_TIMEOUT(openDialog<TrustDialog>(m_window.get()), kLongMs);
+    QTest::mouseClick(button(openDialog<TrustDialog>(m_window.get()), "Trust this engine"),
+                      Qt::LeftButton);
+    auto* table = deploy->findChild<QTableWidget*>();
+    QTRY_COMPARE_WITH_TIMEOUT(table->rowCount(), 1, kLongMs);
+    const auto rowOf = [&](const QString& state) {
+      for (int row = 0; row < table->rowCount(); ++row) {
+        if (table->item(row, 1)->text() == state) return row;
+      }
+      return -1;
+    };
+    click("Upload and activate");
+    QTRY_COMPARE_WITH_TIMEOUT(table->rowCount(), 2, kLongMs);
+    QTRY_VERIFY_WITH_TIMEOUT(rowOf("Active") >= 0 && table->item(rowOf("Active"), 2)->text() == "7",
+                             kLongMs);
+    QTRY_VERIFY_WITH_TIMEOUT(button(m_window.get(), "Roll back")->isEnabled(), kLongMs);
+
+    // Clients get the trained model: its classes are the folders' names.
+    m_window->connectTo(trustedAddress());
+    dropOnWindowAsClassify(m_folder->filePath("cells/green/1.png"));
+    QTRY_COMPARE_WITH_TIMEOUT(m_results.size(), 1, kLongMs);
+    QVERIFY(QStringList({"green", "red"}).contains(m_results.first().top.first().label));
+
+    QTest::keyClick(m_window.get(), Qt::Key_2, Qt::ControlModifier);
+    click("Roll back");
+    QTRY_VERIFY_WITH_TIMEOUT(rowOf("Active") >= 0 && table->item(rowOf("Active"), 2)->text() != "7",
+                             kLongMs);
+    QTRY_VERIFY_WITH_TIMEOUT(button(m_window.get(), "List models")->isEnabled(), kLongMs);
+    const auto select = [&](bool active) {
+      for (int row = 0; row < table->rowCount(); ++row) {
+        if ((row == rowOf("Active")) == active) table->selectRow(row);
+      }
+    };
+    select(false);
+    click("Activate");
+    QTRY_VERIFY_WITH_TIMEOUT(table->item(rowOf("Active"), 2)->text() == "7", kLongMs);
+    QTRY_VERIFY_WITH_TIMEOUT(button(m_window.get(), "Roll back")->isEnabled(), kLongMs);
+    click("Roll back");
+    QTRY_VERIFY_WITH_TIMEOUT(table->item(rowOf("Active"), 2)->text() != "7", kLongMs);
+    QTRY_VERIFY_WITH_TIMEOUT(button(m_window.get(), "List models")->isEnabled(), kLongMs);
+    select(false);
+    click("Remove…");
+    QTRY_VERIFY(openDialog<QMessageBox>(m_window.get()));
+    QTest::mouseClick(button(openDialog<QMessageBox>(m_window.get()), "Remove"), Qt::LeftButton);
+    QTRY_COMPARE_WITH_TIMEOUT(table->rowCount(), 1, kLongMs);
+
+    // Every step is in the engine's log, with who did it.
+    const QString who = m_deploy->ownFingerprint();
+    for (const char* action : {"connect", "list", "upload", "activate", "rollback", "remove"}) {
+      QTRY_VERIFY2_WITH_TIMEOUT(logHas({QLatin1String(action), who}), action, kLongMs);
+    }
   }
 
   void nobodyThere() {

@@ -1,6 +1,9 @@
 // What needs no window: formatting, addresses, options, settings, the log, colours.
 #include <cmath>
 
+#include <QDir>
+#include <QFile>
+#include <QLocale>
 #include <QTemporaryDir>
 #include <QTest>
 

@@ -4,6 +4,7 @@
 #include <cmath>
 #include <limits>
 
+#include <QMap>
 #include <QProcess>
 #include <QTest>
 #include <QXmlStreamReader>

@@ -4,7 +4,7 @@
 #include <algorithm>
 #include <thread>
 
-#include <QtTest>
+#include <QTest>
 
 #include "engine/service/connection_pool.h"
 #include "engine/service/session.h"

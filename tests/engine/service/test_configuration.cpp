@@ -1,7 +1,10 @@
 // The configuration files: every mistake has its line, the examples are good.
 
+#include <QFile>
+#include <QMap>
+#include <QRegularExpression>
 #include <QTemporaryDir>
-#include <QtTest>
+#include <QTest>
 
 #include "engine/service/configuration.h"
 

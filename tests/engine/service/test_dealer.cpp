@@ -3,7 +3,7 @@
 
 #include <thread>
 
-#include <QtTest>
+#include <QTest>
 
 #include "engine/service/connection_pool.h"
 #include "engine/service/dealer_server.h"

@@ -9,11 +9,13 @@
 #include <array>
 #include <random>
 
+#include <QFile>
 #include <QJsonDocument>
 #include <QJsonObject>
+#include <QProcess>
 #include <QRegularExpression>
 #include <QTemporaryDir>
-#include <QtTest>
+#include <QTest>
 
 #include "net/channel.h"
 #include "net/message_io.h"

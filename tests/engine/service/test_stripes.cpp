@@ -4,7 +4,7 @@
 
 #include <thread>
 
-#include <QtTest>
+#include <QTest>
 
 #include "tests/support/memory_engine.h"
 

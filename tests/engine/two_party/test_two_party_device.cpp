@@ -1,11 +1,9 @@
 // The linear phase of the engine on the device: transforms, streams, ciphertext operations and
-// whole passes give word for word what the processor gives. Compiled twice: for kernels in
-// emulation, on every machine, and with PILLARBOX_TEST_GPU for the plugin on the GPU, where there
-// is one.
+// whole passes give word for word what the processor gives. Run twice, as test_device.cpp is.
 #include <algorithm>
-#include <cstdio>
 #include <deque>
 
+#include <QCoreApplication>
 #include <QTest>
 
 #include "engine/device/ledger.h"
@@ -15,10 +13,8 @@
 #include "engine/offline/two_party/party.h"
 #include "engine/ring/reference.h"
 #include "tests/engine/two_party/two_party_ops.h"
-#include "tests/support/random_words.h"
-#ifndef PILLARBOX_TEST_GPU
 #include "tests/support/emulated_device.h"
-#endif
+#include "tests/support/random_words.h"
 
 using namespace pillarbox;
 using namespace pillarbox::offline::two_party;
@@ -315,11 +311,11 @@ class TestTwoPartyDevice : public QObject {
     }
   }
 
-#ifndef PILLARBOX_TEST_GPU
   // A device that computes something else, or nothing, is found out.
   void aDeviceIsChecked() {
     const Status good = checkDevice(gDevice);
     QVERIFY2(good.ok(), good.ok() ? "" : good.error().message.c_str());
+    if (!testing::emulated()) return;
     static he::cuda::HeTable he = *gDevice->table().he;
     static device::Table table = gDevice->table();
     table.he = &he;
@@ -338,12 +334,6 @@ class TestTwoPartyDevice : public QObject {
     QVERIFY(!failing.ok());
     QVERIFY(QString::fromStdString(failing.error().message).contains("failed when it was tried"));
   }
-#else
-  void aDeviceIsChecked() {
-    const Status good = checkDevice(gDevice);
-    QVERIFY2(good.ok(), good.ok() ? "" : good.error().message.c_str());
-  }
-#endif
 
   // The engine with the device in its place, and what it says when the device fails.
   void anEngineUsesTheDevice() {
@@ -378,7 +368,7 @@ class TestTwoPartyDevice : public QObject {
     }
     for (std::size_t i = 0; i < share.size(); ++i) share[i] += mask[i];
     QVERIFY(share == ring::reference::fullyConnected(op, input, wide));
-#ifndef PILLARBOX_TEST_GPU
+    if (!testing::emulated()) return;
     // Each allocation fails once; then there are no more.
     const std::size_t live = testing::liveAllocations();
     const Pass& pass = plan.passes().front();
@@ -437,21 +427,12 @@ class TestTwoPartyDevice : public QObject {
     QCOMPARE(ledger->failures(device::Purpose::Preparation), std::uint64_t{1});
     QVERIFY(down.messages.empty());
     QCOMPARE(ledger->usable(), true);
-#endif
   }
 };
 
 int main(int argc, char** argv) {
-#ifdef PILLARBOX_TEST_GPU
-  auto loaded = device::Device::load({PILLARBOX_BIN_DIR});
-  if (!loaded.ok()) {
-    std::printf("SKIPPED: %s\n", loaded.error().message.c_str());
-    return 77;
-  }
-  gDevice = std::move(loaded).value();
-#else
-  gDevice = testing::emulatedDevice();
-#endif
+  gDevice = testing::deviceUnderTest();
+  if (!gDevice) return 77;
   QCoreApplication application(argc, argv);
   TestTwoPartyDevice test;
   return QTest::qExec(&test, argc, argv);

@@ -1,0 +1,4 @@
+// Nothing but a program to precompile the tests' headers for.
+int main() {
+  return 0;
+}
