@@ -1097,7 +1097,10 @@ void TrainingPage::refreshCompare() {
   row(tr("Out of range"), formatShare(last(*a).outOfRange), formatShare(last(*b).outOfRange));
   row(tr("Images lost"), formatShare(last(*a).lostRatio), formatShare(last(*b).lostRatio));
   row(tr("Training time"), formatDuration(last(*a).seconds), formatDuration(last(*b).seconds));
-  const auto text = [](const QJsonValue& value) {
+  const auto text = [](const QString& key, const QJsonValue& value) {
+    if ((key == QLatin1String("batch") || key == QLatin1String("threads")) && value.toInt() == 0) {
+      return tr("automatic");
+    }
     if (value.isArray()) return QString::number(value.toArray().size()) + tr(" values");
     if (value.isObject()) return tr("set");
     return value.toVariant().toString();
@@ -1108,7 +1111,8 @@ void TrainingPage::refreshCompare() {
     if (left == right || key == QLatin1String("network") || key == QLatin1String("activation")) {
       continue;
     }
-    row(QString(key).replace(QLatin1Char('_'), QLatin1Char(' ')), text(left), text(right));
+    row(QString(key).replace(QLatin1Char('_'), QLatin1Char(' ')), text(key, left),
+        text(key, right));
   }
   const auto brief = [this](const QString& name) {
     return m_compareTable->fontMetrics().elidedText(

@@ -1,6 +1,7 @@
 #include "models/training/config.h"
 
 #include <algorithm>
+#include <bit>
 #include <cmath>
 #include <numbers>
 
@@ -80,6 +81,30 @@ Status applyPreset(TrainingConfig& c, const std::string& name) {
                  "There is no preset \"" + name + "\"; known are " + names + "."};
   }
   return {};
+}
+
+Result<std::size_t> batchFor(const TrainingConfig& config, std::size_t images,
+                             std::size_t processes) {
+  auto batch = static_cast<std::size_t>(config.batch);
+  if (batch == 0) {
+    batch =
+        std::min({std::size_t{128}, std::max(std::bit_floor(images / 8), std::size_t{8}), images});
+    batch = std::max(batch / processes, std::size_t{2}) * processes;
+  }
+  if (batch % processes != 0 || batch < 2 * processes) {
+    return Error{ErrorCode::InvalidArgument,
+                 "A batch of " + std::to_string(batch) + " images cannot be shared by " +
+                     std::to_string(processes) +
+                     " processes; use a multiple of their number, two images each at least "
+                     "(--batch)."};
+  }
+  if (images < batch) {
+    return Error{ErrorCode::InvalidArgument,
+                 "There are only " + std::to_string(images) + " training images, fewer than the " +
+                     std::to_string(batch) +
+                     " of a batch; add images or use a smaller batch (--batch)."};
+  }
+  return batch;
 }
 
 json toJson(const TrainingConfig& c) {
@@ -204,7 +229,8 @@ Status validate(const TrainingConfig& c) {
     return Error{ErrorCode::InvalidArgument, std::string("Invalid setting: ") + rule + "."};
   };
   PILLARBOX_TRY(check(c.epochs >= 1 && c.epochs <= 100000, "epochs must be 1 to 100000"));
-  PILLARBOX_TRY(check(c.batch >= 2 && c.batch <= 65536, "batch must be 2 to 65536"));
+  PILLARBOX_TRY(
+      check(c.batch == 0 || (c.batch >= 2 && c.batch <= 65536), "batch must be 2 to 65536, or 0"));
   PILLARBOX_TRY(check(c.learningRate > 0 && c.learningRate <= 10,
                       "the learning rate must be above 0 and at most 10"));
   PILLARBOX_TRY(check(c.momentum > 0 && c.momentum < 1, "momentum must be between 0 and 1"));

@@ -25,7 +25,7 @@ struct TrainingConfig {
   std::uint32_t imageSize = 32;
 
   int epochs = 30;
-  int batch = 128;
+  int batch = 0;               ///< images a step; 0: see batchFor()
   double learningRate = 0.06;  ///< the peak
   double momentum = 0.9;       ///< Nesterov's
   double weightDecay = 5e-4;   ///< of weights; not of biases and batch norms
@@ -72,6 +72,13 @@ nlohmann::json toJson(const TrainingConfig& config);
 
 /// Reads what toJson wrote. Errors: Format (a key is missing, unknown or of the wrong type).
 Result<TrainingConfig> configFromJson(const nlohmann::json& json);
+
+/// The images of a step: those that the configuration names, otherwise 128, or so few of a small
+/// set that an epoch has eight steps, but eight images at least where there are as many. A multiple
+/// of `processes`, which share every batch. Errors: InvalidArgument where the processes cannot
+/// share the batch, or there are fewer images.
+Result<std::size_t> batchFor(const TrainingConfig& config, std::size_t images,
+                             std::size_t processes);
 
 /// Sets the settings of a preset, leaving the others. Names and what they are for: presetList().
 /// Errors: NotFound, naming all.

@@ -934,7 +934,8 @@ int main(int argc, char** argv) {
       train->add_option("--network", config.network, "See list-models")->capture_default_str();
   train->add_option("--out", args.out, "Folder of the run; must not hold one yet");
   train->add_option("--epochs", config.epochs)->capture_default_str();
-  train->add_option("--batch", config.batch)->capture_default_str();
+  train->add_option("--batch", config.batch,
+                    "Images a step; 128 if not given, fewer where there are few");
   train->add_option("--learning-rate", config.learningRate, "Its peak")->capture_default_str();
   train->add_option("--weight-decay", config.weightDecay)->capture_default_str();
   train->add_option("--warmup-epochs", config.warmupEpochs)->capture_default_str();

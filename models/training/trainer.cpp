@@ -392,19 +392,7 @@ Result<TrainOutcome> train(RunFolder& run, const data::Dataset& dataset,
   PILLARBOX_ASSIGN(const torch::Device device, chooseDevice(config.device));
   const bool leads = !group || group->leads();
   const auto parties = static_cast<std::size_t>(group ? group->size() : 1);
-  if (static_cast<std::size_t>(config.batch) % parties != 0 ||
-      static_cast<std::size_t>(config.batch) < 2 * parties) {
-    return Error{ErrorCode::InvalidArgument,
-                 "A batch of " + std::to_string(config.batch) + " images cannot be shared by " +
-                     std::to_string(parties) +
-                     " processes; use a multiple of their number, two images each at least "
-                     "(--batch)."};
-  }
-  if (dataset.train.count() < static_cast<std::size_t>(config.batch)) {
-    return Error{ErrorCode::InvalidArgument,
-                 "There are only " + std::to_string(dataset.train.count()) +
-                     " training images; use a batch of at most that (--batch)."};
-  }
+  PILLARBOX_ASSIGN(const std::size_t batch, batchFor(config, dataset.train.count(), parties));
 
   // A resumed run keeps the normalisation it began with.
   DataFacts facts;
@@ -496,7 +484,6 @@ Result<TrainOutcome> train(RunFolder& run, const data::Dataset& dataset,
   const auto position = [&](const char* event) -> json {
     return {{"event", event}, {"epoch", state.epoch}, {"step", state.stepInEpoch}};
   };
-  const auto batch = static_cast<std::size_t>(config.batch);
   const auto steps = static_cast<std::int64_t>(dataset.train.count() / batch);
 
   if (exists("last")) {

@@ -220,6 +220,29 @@ void shortRunsArePenalisedInFull() {
   EXPECT(!same(trained("two", 2, true), trained("two-full", 2, false)));
 }
 
+// An epoch has several steps however few images there are, and processes share every batch.
+void batchesFitTheImages() {
+  const auto of = [](int asked, std::size_t images, std::size_t processes) -> std::size_t {
+    TrainingConfig config;
+    config.batch = asked;
+    const auto batch = batchFor(config, images, processes);
+    return batch.ok() ? *batch : 0;
+  };
+  EXPECT_EQUAL(of(0, 50000, 1), 128U);
+  EXPECT_EQUAL(of(0, 1024, 1), 128U);
+  EXPECT_EQUAL(of(0, 1023, 1), 64U);
+  EXPECT_EQUAL(of(0, 20, 1), 8U);
+  EXPECT_EQUAL(of(0, 5, 1), 5U);
+  EXPECT_EQUAL(of(0, 1, 1), 0U);
+  EXPECT_EQUAL(of(0, 50000, 3), 126U);
+  EXPECT_EQUAL(of(0, 40, 7), 14U);
+  EXPECT_EQUAL(of(0, 13, 7), 0U);
+  EXPECT_EQUAL(of(20, 20, 1), 20U);
+  EXPECT_EQUAL(of(20, 19, 1), 0U);
+  EXPECT_EQUAL(of(20, 50000, 3), 0U);
+  EXPECT_EQUAL(of(2, 50000, 2), 0U);
+}
+
 void reportsLostImages() {
   // Weights a hundred times too large: activations escape, and every image must be counted lost.
   TemporaryFolder folder;
@@ -575,6 +598,7 @@ int main() {
   return pillarbox::test::run({{"two processes are one", twoProcessesAreOne},
                                {"learns, and resumes exactly", learnsAndResumesExactly},
                                {"short runs are penalised in full", shortRunsArePenalisedInFull},
+                               {"batches fit the images", batchesFitTheImages},
                                {"lost images are counted", reportsLostImages},
                                {"recovers or explains", recoversOrExplains},
                                {"damage is rejected", rejectsDamage},
