@@ -87,6 +87,11 @@ set_source_files_properties(training/onnx_writer.cpp PROPERTIES
   COMPILE_DEFINITIONS "ONNX_ML=1;ONNX_NAMESPACE=onnx")
 target_compile_definitions(pillarbox_training PRIVATE PILLARBOX_VERSION="${PROJECT_VERSION}")
 
+# LibTorch's libraries find those of CUDA that they need when they are loaded; a linker that looked
+# for them would find others, of the toolkit.
+if(TARGET torch_cuda)
+  target_link_options(pillarbox_training INTERFACE LINKER:--allow-shlib-undefined)
+endif()
 # The activation's kernels, where LibTorch has CUDA.
 if(TARGET torch_cuda AND PILLARBOX_WITH_CUDA)
   add_library(pillarbox_training_cuda STATIC

@@ -452,16 +452,21 @@ class FusedPowerMeans : public torch::autograd::Function<FusedPowerMeans> {
   }
 };
 
+// clamp(x, -limit, limit) with the slope 1 up to and on the edges. Of clamp() itself some versions
+// of LibTorch have the slope 0 on them.
+torch::Tensor clipped(const torch::Tensor& x, double limit) {
+  return torch::where(x.abs() <= limit, x, torch::clamp(x.detach(), -limit, limit));
+}
+
 // |u|^e with its tangent beyond the knee, as tensor operations.
 torch::Tensor referencePenalty(const torch::Tensor& x, const ActivationSettings& settings) {
   if (settings.penaltyExponent == 0) return torch::zeros({}, x.options().dtype(torch::kFloat));
   const torch::Tensor u = x.to(torch::kFloat).abs() / settings.penaltyRange;
   const torch::Tensor v = torch::clamp_max(u, kPenaltyKnee).detach();
-  const torch::Tensor inner =
-      torch::pow(torch::clamp_max(u, kPenaltyKnee), settings.penaltyExponent);
+  const torch::Tensor beyond = u > kPenaltyKnee;
+  const torch::Tensor inner = torch::pow(torch::where(beyond, v, u), settings.penaltyExponent);
   const torch::Tensor tangent =
       settings.penaltyExponent * torch::pow(v, settings.penaltyExponent - 1) * (u - v);
-  const torch::Tensor beyond = u > kPenaltyKnee;
   const double atKnee = std::pow(kPenaltyKnee, settings.penaltyExponent);
   return torch::where(beyond, tangent + atKnee, inner).sum();
 }
@@ -504,8 +509,7 @@ ActivationOutput polyReluReference(const torch::Tensor& x, const ActivationSetti
   constantsOf(settings);
   const bool narrow = x.scalar_type() == torch::kBFloat16 || x.scalar_type() == torch::kHalf;
   const torch::Tensor wide = narrow ? x.to(torch::kFloat) : x;
-  const torch::Tensor inside =
-      settings.clip ? torch::clamp(wide, -settings.range, settings.range) : wide;
+  const torch::Tensor inside = settings.clip ? clipped(wide, settings.range) : wide;
   torch::Tensor y = torch::full_like(wide, settings.coefficients.back());
   for (auto c = settings.coefficients.rbegin() + 1; c != settings.coefficients.rend(); ++c) {
     y = y * inside + *c;
@@ -608,8 +612,7 @@ ActivationOutput polyRelu(const torch::Tensor& x, const torch::Tensor& coefficie
   if (statistics) statistics->add(measure(x, settings.range));
   const torch::Tensor c = coefficients.to(x.device()).to(torch::kFloat);
   const torch::Tensor wide = x.to(torch::kFloat);
-  const torch::Tensor inside =
-      settings.clip ? torch::clamp(wide, -settings.range, settings.range) : wide;
+  const torch::Tensor inside = settings.clip ? clipped(wide, settings.range) : wide;
   torch::Tensor y = c[-1].expand_as(wide);
   for (std::int64_t j = c.numel() - 2; j >= 0; --j) y = y * inside + c[j];
   return {y.to(x.scalar_type()), referencePenalty(x, settings)};
@@ -620,7 +623,7 @@ torch::Tensor powerMeans(const torch::Tensor& x, double limit, int count) {
     throw std::invalid_argument("2 to 9 power means can be taken");
   }
   if (isFused(x)) return FusedPowerMeans::apply(x, limit, static_cast<std::int64_t>(count));
-  const torch::Tensor v = torch::clamp(x.to(torch::kFloat), -limit, limit);
+  const torch::Tensor v = clipped(x.to(torch::kFloat), limit);
   std::vector<torch::Tensor> means{torch::ones({}, v.options())};
   torch::Tensor power = v;
   for (int j = 1; j < count; ++j) {
