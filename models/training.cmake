@@ -1,6 +1,14 @@
 # Training: the only part that links LibTorch. Skipped, visibly, where a library is missing.
 set(CMAKE_FIND_PACKAGE_TARGETS_GLOBAL ON)  # the tests, in another folder, link them too
+# A LibTorch with CUDA sets flags of its own for whatever nvcc compiles, and would run a program to
+# see what GPU is here if it were not told one.
+set(cuda_flags "${CMAKE_CUDA_FLAGS}")
+set(cuda_architectures "${CMAKE_CUDA_ARCHITECTURES}")
+unset(CMAKE_CUDA_ARCHITECTURES)
+set(TORCH_CUDA_ARCH_LIST 9.0)
 find_package(Torch QUIET)
+set(CMAKE_CUDA_FLAGS "${cuda_flags}")
+set(CMAKE_CUDA_ARCHITECTURES "${cuda_architectures}")
 find_package(CURL QUIET)
 find_package(ZLIB QUIET)
 unset(CMAKE_FIND_PACKAGE_TARGETS_GLOBAL)
@@ -40,8 +48,10 @@ add_library(pillarbox_training STATIC
   data/readers.h
   pillar/activation_layer.cpp
   pillar/activation_layer.h
+  pillar/cuda/pass.h
   pillar/fit_report.cpp
   pillar/fit_report.h
+  pillar/poly_constants.h
   pillar/poly_relu.cpp
   pillar/poly_relu.h
   training/config.cpp
@@ -77,6 +87,30 @@ set_source_files_properties(training/onnx_writer.cpp PROPERTIES
   COMPILE_DEFINITIONS "ONNX_ML=1;ONNX_NAMESPACE=onnx")
 target_compile_definitions(pillarbox_training PRIVATE PILLARBOX_VERSION="${PROJECT_VERSION}")
 
+# LibTorch's libraries find those of CUDA that they need when they are loaded; a linker that looked
+# for them would find others, of the toolkit.
+if(TARGET torch_cuda)
+  target_link_options(pillarbox_training INTERFACE LINKER:--allow-shlib-undefined)
+endif()
+# The activation's kernels, where LibTorch has CUDA.
+if(TARGET torch_cuda AND PILLARBOX_WITH_CUDA)
+  add_library(pillarbox_training_cuda STATIC
+    pillar/cuda/poly_relu.cu
+    pillar/cuda/poly_relu.cuh
+    pillar/cuda/poly_relu.h
+  )
+  target_compile_options(pillarbox_training_cuda PRIVATE -Xcompiler=-Wall,-Wextra)
+  target_link_libraries(pillarbox_training_cuda PRIVATE torch::cudart)
+  target_sources(pillarbox_training PRIVATE pillar/cuda/pass.cpp)
+  target_link_libraries(pillarbox_training PRIVATE pillarbox_training_cuda)
+  set_source_files_properties(pillar/cuda/pass.cpp PROPERTIES SKIP_PRECOMPILE_HEADERS ON)
+  set_source_files_properties(pillar/cuda/pass.cpp pillar/poly_relu.cpp PROPERTIES
+    COMPILE_DEFINITIONS PILLARBOX_FUSED_CUDA)
+  message(STATUS "pillarbox-train: with CUDA")
+elseif(TARGET torch_cuda)
+  message(STATUS "pillarbox-train: with CUDA, but without its activation's kernels (no GPU plugin)")
+endif()
+
 # LibTorch's header takes longer to read than all of ours to compile, so it is read once. A program
 # is compiled as position-independent executable and could not use what was read for a library;
 # hence the object library.
@@ -92,6 +126,8 @@ function(training_program name)
   target_precompile_headers(${name}_objects REUSE_FROM pillarbox_training)
   add_executable(${name})
   target_link_libraries(${name} PRIVATE ${name}_objects)
+  # One CUDA runtime in the process: LibTorch's.
+  set_target_properties(${name} PROPERTIES CUDA_RUNTIME_LIBRARY Shared)
 endfunction()
 
 training_program(pillarbox-train training/main.cpp)

@@ -111,7 +111,7 @@ ActivationOutput PolyLayerImpl::forward(const torch::Tensor& x, const Activation
   }
   double scale = this->scale();
   if (m_options.scaled && is_training() && dynamic) {
-    const double largest = measure(x, settings.range).largest;
+    const double largest = measure(x, settings.range).largest();
     if (std::isfinite(largest)) {
       const torch::NoGradGuard guard;
       const double now = std::max(kSmallestScale, largest / m_range);

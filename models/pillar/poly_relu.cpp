@@ -8,6 +8,8 @@
 
 #include <ATen/Parallel.h>
 
+#include "models/pillar/cuda/pass.h"
+
 // Builds each loop for the wide vector units as well and picks at run time.
 #if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__)
 #define PILLARBOX_CLONES \
@@ -20,20 +22,8 @@
 namespace pillarbox::pillar {
 namespace {
 
-constexpr int kMaxCoefficients = 9;
-constexpr int kMaxExponent = 16;
 constexpr std::int64_t kBlock = 1024;  // floats; x, dy and dx of one block stay in the L1 cache
 constexpr std::int64_t kGrain = 64 * kBlock;  // smallest share of a thread
-
-struct Constants {
-  float coefficients[kMaxCoefficients] = {};
-  float derivative[kMaxCoefficients] = {};
-  int degree = 4;
-  float range = 5;
-  float clipTo = 5;  // infinity where nothing is clipped
-  float inversePenaltyRange = 1;
-  int exponent = 0;
-};
 
 Constants constantsOf(const ActivationSettings& s) {
   if (s.coefficients.size() < 2 || s.coefficients.size() > kMaxCoefficients) {
@@ -250,6 +240,13 @@ PILLARBOX_CLONES void statisticsBlock(float range, const float* x, std::int64_t 
   largest = top;
 }
 
+ActivationStatistics statisticsOf(float range, const float* x, std::int64_t n) {
+  std::int32_t outOfRange = 0;
+  float largest = 0;
+  statisticsBlock(range, x, n, outOfRange, largest);
+  return {n, outOfRange, largest};
+}
+
 // Both passes run over the storage in order, so x may have any layout that leaves no gaps.
 torch::Tensor dense(const torch::Tensor& x) {
   return x.is_non_overlapping_and_dense() ? x : x.contiguous();
@@ -263,7 +260,6 @@ double forwardPass(const Constants& k, const torch::Tensor& x, torch::Tensor& y,
   const std::int64_t blocks = (total + kBlock - 1) / kBlock;
   // One partial sum a block, added in order: the same result whatever the number of threads.
   std::vector<float> sums(static_cast<std::size_t>(blocks));
-  ActivationStatistics seen;
   std::mutex mutex;
   at::parallel_for(0, blocks, kGrain / kBlock, [&](std::int64_t begin, std::int64_t end) {
     ActivationStatistics mine;
@@ -272,21 +268,13 @@ double forwardPass(const Constants& k, const torch::Tensor& x, torch::Tensor& y,
       const std::int64_t n = std::min(kBlock, total - at);
       valueBlock(k, in + at, out + at, n);
       sums[static_cast<std::size_t>(b)] = penaltyBlock(k, in + at, n);
-      if (statistics) {
-        std::int32_t outside = 0;
-        float largest = 0;
-        statisticsBlock(k.range, in + at, n, outside, largest);
-        mine.outOfRange += outside;
-        mine.largest = std::max(mine.largest, largest);
-        mine.count += n;
-      }
+      if (statistics) mine.add(statisticsOf(k.range, in + at, n));
     }
     if (statistics) {
       const std::lock_guard lock(mutex);
-      seen.add(mine);
+      statistics->add(mine);
     }
   });
-  if (statistics) statistics->add(seen);
   double sum = 0;
   for (const float s : sums) sum += s;
   return sum;
@@ -309,9 +297,12 @@ void backwardPass(const Constants& k, const torch::Tensor& x, const torch::Tenso
   });
 }
 
-// The sums over x of dy * clamp(x)^j, j = 0 .. count - 1; dy may be undefined (ones).
-std::vector<double> powerSums(const torch::Tensor& x, const torch::Tensor& dy, float limit,
-                              std::size_t count) {
+// The sums over x of dy * clamp(x)^j, j = 0 .. count - 1, as float64; dy may be undefined (ones).
+torch::Tensor powerSums(const torch::Tensor& x, const torch::Tensor& dy, float limit,
+                        std::size_t count) {
+  if constexpr (cuda::kHasPass) {
+    if (x.is_cuda()) return cuda::sumPowers(x, dy, limit, static_cast<std::int64_t>(count));
+  }
   const float* in = x.data_ptr<float>();
   const float* weights = dy.defined() ? dy.data_ptr<float>() : nullptr;
   const std::int64_t total = x.numel();
@@ -329,37 +320,90 @@ std::vector<double> powerSums(const torch::Tensor& x, const torch::Tensor& dy, f
   for (std::size_t b = 0; b < static_cast<std::size_t>(blocks); ++b) {
     for (std::size_t j = 0; j < count; ++j) sums[j] += parts[b * kMaxCoefficients + j];
   }
-  return sums;
+  return torch::tensor(sums, torch::kDouble);
 }
 
-// A gradient in the layout of x.
+// A gradient in the type and layout of x.
 torch::Tensor alignedTo(const torch::Tensor& x, const torch::Tensor& dy) {
   if (!dy.defined()) return torch::zeros_like(x);
-  if (dy.strides() == x.strides() && dy.is_non_overlapping_and_dense()) return dy;
+  if (dy.scalar_type() == x.scalar_type() && dy.strides() == x.strides() &&
+      dy.is_non_overlapping_and_dense()) {
+    return dy;
+  }
   torch::Tensor aligned = torch::empty_like(x);
   aligned.copy_(dy);
   return aligned;
 }
 
+std::vector<double> valuesOf(const torch::Tensor& coefficients) {
+  const torch::Tensor c = coefficients.detach().to(torch::kCPU).to(torch::kDouble).contiguous();
+  return {c.data_ptr<double>(), c.data_ptr<double>() + c.numel()};
+}
+
+// Coefficients that replace those of settings, on the way to a pass: as numbers on the CPU, as a
+// tensor on a GPU, which would otherwise have to be waited for.
+torch::Tensor given(const torch::Tensor& coefficients, const torch::Tensor& x,
+                    ActivationSettings& settings) {
+  if (x.is_cpu()) {
+    settings.coefficients = valuesOf(coefficients);
+    return {};
+  }
+  settings.coefficients.assign(static_cast<std::size_t>(coefficients.numel()), 0.0);
+  return coefficients.detach().to(x.device(), torch::kDouble).contiguous();
+}
+
+// The gradient of x. dy may be undefined (ones), as may the penalty's gradient (none), which is a
+// float32 scalar on x's device.
+torch::Tensor slopes(const Constants& k, const torch::Tensor& coefficients, const torch::Tensor& x,
+                     const torch::Tensor& dy, const torch::Tensor& gradient) {
+  torch::Tensor dx = torch::empty_like(x);
+  if constexpr (cuda::kHasPass) {
+    if (x.is_cuda()) {
+      cuda::backward(k, coefficients, gradient, x, dy, dx);
+      return dx;
+    }
+  }
+  backwardPass(k, x, dy.defined() ? dy : torch::ones_like(x),
+               gradient.defined() ? gradient.item<float>() : 0.0F, dx);
+  return dx;
+}
+
+[[maybe_unused]] Constants countingIn(double range) {
+  Constants k;
+  k.range = static_cast<float>(range);
+  return k;
+}
+
 class FusedPolyRelu : public torch::autograd::Function<FusedPolyRelu> {
  public:
+  /// @param trainable  the coefficients in place of those of settings; empty: none
   static torch::autograd::variable_list forward(torch::autograd::AutogradContext* context,
                                                 const torch::Tensor& input,
                                                 const torch::Tensor& trainable,
-                                                const ActivationSettings& settings,
+                                                ActivationSettings settings,
                                                 ActivationStatistics* statistics) {
-    const Constants k = constantsOf(settings);
     const torch::Tensor x = dense(input);
+    const torch::Tensor coefficients =
+        trainable.numel() > 0 ? given(trainable, x, settings) : torch::Tensor();
+    const Constants k = constantsOf(settings);
     torch::Tensor y = torch::empty_like(x);
-    const double penalty = forwardPass(k, x, y, statistics);
-    context->save_for_backward({x});
+    torch::Tensor penalty;
+    if constexpr (cuda::kHasPass) {
+      if (x.is_cuda()) {
+        auto result = cuda::forward(k, coefficients, x, y, true, statistics ? 1 : 0);
+        if (statistics) statistics->add({x.numel(), std::move(result.seen)});
+        penalty = std::move(result.penalty);
+      }
+    }
+    if (x.is_cpu()) penalty = torch::tensor(static_cast<float>(forwardPass(k, x, y, statistics)));
+    context->save_for_backward({x, coefficients});
     context->saved_data["coefficients"] = settings.coefficients;
     context->saved_data["range"] = settings.range;
     context->saved_data["penaltyRange"] = settings.penaltyRange;
     context->saved_data["exponent"] = static_cast<std::int64_t>(settings.penaltyExponent);
     context->saved_data["clip"] = settings.clip;
     context->saved_data["trainable"] = trainable.numel() > 0 && trainable.requires_grad();
-    return {y, torch::tensor(static_cast<float>(penalty))};
+    return {y, penalty};
   }
 
   static torch::autograd::variable_list backward(torch::autograd::AutogradContext* context,
@@ -370,15 +414,14 @@ class FusedPolyRelu : public torch::autograd::Function<FusedPolyRelu> {
     settings.penaltyRange = context->saved_data["penaltyRange"].toDouble();
     settings.penaltyExponent = static_cast<int>(context->saved_data["exponent"].toInt());
     settings.clip = context->saved_data["clip"].toBool();
-    const torch::Tensor x = context->get_saved_variables()[0];
+    const auto saved = context->get_saved_variables();
+    const torch::Tensor &x = saved[0], &coefficients = saved[1];
     const torch::Tensor dy = alignedTo(x, gradients[0]);
-    const float scale = gradients[1].defined() ? gradients[1].item<float>() : 0.0f;
-    torch::Tensor dx = torch::empty_like(x);
     const Constants k = constantsOf(settings);
-    backwardPass(k, x, dy, scale, dx);
+    const torch::Tensor dx = slopes(k, coefficients, x, dy, gradients[1]);
     torch::Tensor dc;
     if (context->saved_data["trainable"].toBool()) {
-      dc = torch::tensor(powerSums(x, dy, k.clipTo, settings.coefficients.size()), torch::kDouble);
+      dc = powerSums(x, dy, k.clipTo, settings.coefficients.size());
     }
     return {dx, dc, torch::Tensor(), torch::Tensor()};
   }
@@ -391,29 +434,28 @@ class FusedPowerMeans : public torch::autograd::Function<FusedPowerMeans> {
     const torch::Tensor x = dense(input);
     context->save_for_backward({x});
     context->saved_data["limit"] = limit;
-    const auto sums = powerSums(x, {}, static_cast<float>(limit), static_cast<std::size_t>(count));
-    return torch::tensor(sums, torch::kDouble) / static_cast<double>(x.numel());
+    return powerSums(x, {}, static_cast<float>(limit), static_cast<std::size_t>(count)) /
+           static_cast<double>(x.numel());
   }
 
   // The slope of sum_j g_j v^j / n is that of a polynomial with the coefficients g_j / n.
   static torch::autograd::variable_list backward(torch::autograd::AutogradContext* context,
                                                  torch::autograd::variable_list gradients) {
     const torch::Tensor x = context->get_saved_variables()[0];
-    const torch::Tensor g =
-        (gradients[0].to(torch::kDouble) / static_cast<double>(x.numel())).contiguous();
     ActivationSettings settings;
-    settings.coefficients.assign(g.data_ptr<double>(), g.data_ptr<double>() + g.numel());
     settings.range = context->saved_data["limit"].toDouble();
     settings.penaltyExponent = 0;
-    torch::Tensor dx = torch::empty_like(x);
-    backwardPass(constantsOf(settings), x, torch::ones_like(x), 0, dx);
-    return {dx, torch::Tensor(), torch::Tensor()};
+    const torch::Tensor coefficients =
+        given(gradients[0].to(torch::kDouble) / static_cast<double>(x.numel()), x, settings);
+    return {slopes(constantsOf(settings), coefficients, x, {}, {}), torch::Tensor(),
+            torch::Tensor()};
   }
 };
 
-std::vector<double> valuesOf(const torch::Tensor& coefficients) {
-  const torch::Tensor c = coefficients.detach().to(torch::kCPU).to(torch::kDouble).contiguous();
-  return {c.data_ptr<double>(), c.data_ptr<double>() + c.numel()};
+// clamp(x, -limit, limit) with the slope 1 up to and on the edges. Of clamp() itself some versions
+// of LibTorch have the slope 0 on them.
+torch::Tensor clipped(const torch::Tensor& x, double limit) {
+  return torch::where(x.abs() <= limit, x, torch::clamp(x.detach(), -limit, limit));
 }
 
 // |u|^e with its tangent beyond the knee, as tensor operations.
@@ -421,29 +463,53 @@ torch::Tensor referencePenalty(const torch::Tensor& x, const ActivationSettings&
   if (settings.penaltyExponent == 0) return torch::zeros({}, x.options().dtype(torch::kFloat));
   const torch::Tensor u = x.to(torch::kFloat).abs() / settings.penaltyRange;
   const torch::Tensor v = torch::clamp_max(u, kPenaltyKnee).detach();
-  const torch::Tensor inner =
-      torch::pow(torch::clamp_max(u, kPenaltyKnee), settings.penaltyExponent);
+  const torch::Tensor beyond = u > kPenaltyKnee;
+  const torch::Tensor inner = torch::pow(torch::where(beyond, v, u), settings.penaltyExponent);
   const torch::Tensor tangent =
       settings.penaltyExponent * torch::pow(v, settings.penaltyExponent - 1) * (u - v);
-  const torch::Tensor beyond = u > kPenaltyKnee;
   const double atKnee = std::pow(kPenaltyKnee, settings.penaltyExponent);
   return torch::where(beyond, tangent + atKnee, inner).sum();
 }
 
 }  // namespace
 
+bool isFused(const torch::Tensor& x) {
+  return (x.is_cpu() && x.scalar_type() == torch::kFloat) || cuda::takes(x);
+}
+
+std::int64_t ActivationStatistics::outOfRange() const {
+  settle();
+  return m_outOfRange;
+}
+
+float ActivationStatistics::largest() const {
+  settle();
+  return m_largest;
+}
+
 void ActivationStatistics::add(const ActivationStatistics& other) {
-  count += other.count;
-  outOfRange += other.outOfRange;
-  largest = std::max(largest, other.largest);
+  m_count += other.m_count;
+  m_outOfRange += other.m_outOfRange;
+  m_largest = std::max(m_largest, other.m_largest);
+  if (!other.m_counted.defined()) return;
+  settle();
+  m_counted = other.m_counted;
+}
+
+void ActivationStatistics::settle() const {
+  if (!m_counted.defined()) return;
+  const torch::Tensor counted = m_counted.to(torch::kCPU).contiguous();
+  m_counted = torch::Tensor();
+  const double* numbers = counted.data_ptr<double>();
+  m_outOfRange += static_cast<std::int64_t>(numbers[0]);
+  m_largest = std::max(m_largest, static_cast<float>(numbers[1]));
 }
 
 ActivationOutput polyReluReference(const torch::Tensor& x, const ActivationSettings& settings) {
   constantsOf(settings);
   const bool narrow = x.scalar_type() == torch::kBFloat16 || x.scalar_type() == torch::kHalf;
   const torch::Tensor wide = narrow ? x.to(torch::kFloat) : x;
-  const torch::Tensor inside =
-      settings.clip ? torch::clamp(wide, -settings.range, settings.range) : wide;
+  const torch::Tensor inside = settings.clip ? clipped(wide, settings.range) : wide;
   torch::Tensor y = torch::full_like(wide, settings.coefficients.back());
   for (auto c = settings.coefficients.rbegin() + 1; c != settings.coefficients.rend(); ++c) {
     y = y * inside + *c;
@@ -452,29 +518,30 @@ ActivationOutput polyReluReference(const torch::Tensor& x, const ActivationSetti
 }
 
 ActivationStatistics measure(const torch::Tensor& input, double range) {
-  ActivationStatistics result;
   const torch::Tensor detached = input.detach();
-  if (!detached.is_cpu() || detached.scalar_type() != torch::kFloat) {
+  if (!isFused(detached)) {
     const torch::Tensor a = detached.abs().to(torch::kFloat);
-    result.count = a.numel();
-    result.outOfRange = a.numel() - (a <= range).sum().item<std::int64_t>();
+    const std::int64_t outOfRange = a.numel() - (a <= range).sum().item<std::int64_t>();
     const float largest = a.numel() == 0 ? 0.0f : a.max().item<float>();
-    result.largest = std::isfinite(largest) ? largest : std::numeric_limits<float>::infinity();
-    return result;
+    return {a.numel(), outOfRange,
+            std::isfinite(largest) ? largest : std::numeric_limits<float>::infinity()};
   }
   const torch::Tensor x = dense(detached);
-  const float* in = x.data_ptr<float>();
   const std::int64_t total = x.numel();
+  if constexpr (cuda::kHasPass) {
+    if (x.is_cuda()) {
+      return {total, cuda::forward(countingIn(range), {}, x, {}, false, 1).seen};
+    }
+  }
+  const float* in = x.data_ptr<float>();
   const std::int64_t blocks = (total + kBlock - 1) / kBlock;
+  ActivationStatistics result;
   std::mutex mutex;
   at::parallel_for(0, blocks, kGrain / kBlock, [&](std::int64_t begin, std::int64_t end) {
     ActivationStatistics mine;
     for (std::int64_t b = begin; b < end; ++b) {
       const std::int64_t n = std::min(kBlock, total - b * kBlock);
-      std::int32_t outside = 0;
-      float largest = 0;
-      statisticsBlock(static_cast<float>(range), in + b * kBlock, n, outside, largest);
-      mine.add({n, outside, largest});
+      mine.add(statisticsOf(static_cast<float>(range), in + b * kBlock, n));
     }
     const std::lock_guard lock(mutex);
     result.add(mine);
@@ -482,16 +549,44 @@ ActivationStatistics measure(const torch::Tensor& input, double range) {
   return result;
 }
 
+std::vector<ActivationStatistics> measureEach(const torch::Tensor& input, double range) {
+  std::vector<ActivationStatistics> result;
+  const torch::Tensor detached = input.detach();
+  const std::int64_t parts = detached.size(0);
+  if constexpr (cuda::kHasPass) {
+    if (cuda::takes(detached) && parts > 0) {
+      // Every part in a piece of its own.
+      const torch::Tensor whole = dense(detached);
+      const std::int64_t count = whole.numel() / parts;
+      const torch::Tensor x = parts == 1 || whole.stride(0) == count ? whole : whole.contiguous();
+      const torch::Tensor seen =
+          cuda::forward(countingIn(range), {}, x, {}, false, parts).seen.to(torch::kCPU);
+      const auto numbers = seen.accessor<double, 2>();
+      for (std::int64_t i = 0; i < parts; ++i) {
+        result.emplace_back(count, static_cast<std::int64_t>(numbers[i][0]),
+                            static_cast<float>(numbers[i][1]));
+      }
+      return result;
+    }
+  }
+  for (std::int64_t i = 0; i < parts; ++i) result.push_back(measure(detached[i], range));
+  return result;
+}
+
 void addHistogram(const torch::Tensor& input, double range, std::vector<std::uint64_t>& histogram) {
   histogram.resize(kHistogramBins, 0);
-  const torch::Tensor x = dense(input.detach().to(torch::kCPU).to(torch::kFloat));
-  const float* in = x.data_ptr<float>();
-  const std::int64_t total = x.numel();
+  const torch::Tensor all = dense(input.detach());
   // A prime, so that the sample does not stay in a few channels or columns.
-  const std::int64_t step = total < 13 * 1000 ? 1 : 13;
+  const std::int64_t step = all.numel() < 13 * 1000 ? 1 : 13;
+  // Of the storage, in its order; only the sample travels.
+  const torch::Tensor x = all.as_strided({(all.numel() + step - 1) / step}, {step})
+                              .to(torch::kFloat)
+                              .to(torch::kCPU)
+                              .contiguous();
+  const float* in = x.data_ptr<float>();
   const auto scale = static_cast<float>(kHistogramBins / (2 * kHistogramReach * range));
   const float last = kHistogramBins - 1;
-  for (std::int64_t i = 0; i < total; i += step) {
+  for (std::int64_t i = 0; i < x.numel(); ++i) {
     const float bin = std::floor(in[i] * scale + kHistogramBins / 2.0F);
     // A NaN fails both comparisons and lands in the last bin.
     ++histogram[static_cast<std::size_t>(bin < 0 ? 0.0F : bin < last ? bin : last)];
@@ -500,7 +595,7 @@ void addHistogram(const torch::Tensor& input, double range, std::vector<std::uin
 
 ActivationOutput polyRelu(const torch::Tensor& x, const ActivationSettings& settings,
                           ActivationStatistics* statistics) {
-  if (!x.is_cpu() || x.scalar_type() != torch::kFloat) {
+  if (!isFused(x)) {
     if (statistics) statistics->add(measure(x, settings.range));
     return polyReluReference(x, settings);
   }
@@ -510,17 +605,14 @@ ActivationOutput polyRelu(const torch::Tensor& x, const ActivationSettings& sett
 
 ActivationOutput polyRelu(const torch::Tensor& x, const torch::Tensor& coefficients,
                           const ActivationSettings& settings, ActivationStatistics* statistics) {
-  ActivationSettings own = settings;
-  if (x.is_cpu() && x.scalar_type() == torch::kFloat) {
-    own.coefficients = valuesOf(coefficients);
-    const auto out = FusedPolyRelu::apply(x, coefficients, own, statistics);
+  if (isFused(x)) {
+    const auto out = FusedPolyRelu::apply(x, coefficients, settings, statistics);
     return {out[0], out[1]};
   }
   if (statistics) statistics->add(measure(x, settings.range));
   const torch::Tensor c = coefficients.to(x.device()).to(torch::kFloat);
   const torch::Tensor wide = x.to(torch::kFloat);
-  const torch::Tensor inside =
-      settings.clip ? torch::clamp(wide, -settings.range, settings.range) : wide;
+  const torch::Tensor inside = settings.clip ? clipped(wide, settings.range) : wide;
   torch::Tensor y = c[-1].expand_as(wide);
   for (std::int64_t j = c.numel() - 2; j >= 0; --j) y = y * inside + c[j];
   return {y.to(x.scalar_type()), referencePenalty(x, settings)};
@@ -530,10 +622,8 @@ torch::Tensor powerMeans(const torch::Tensor& x, double limit, int count) {
   if (count < 2 || count > kMaxCoefficients) {
     throw std::invalid_argument("2 to 9 power means can be taken");
   }
-  if (x.is_cpu() && x.scalar_type() == torch::kFloat) {
-    return FusedPowerMeans::apply(x, limit, static_cast<std::int64_t>(count));
-  }
-  const torch::Tensor v = torch::clamp(x.to(torch::kFloat), -limit, limit);
+  if (isFused(x)) return FusedPowerMeans::apply(x, limit, static_cast<std::int64_t>(count));
+  const torch::Tensor v = clipped(x.to(torch::kFloat), limit);
   std::vector<torch::Tensor> means{torch::ones({}, v.options())};
   torch::Tensor power = v;
   for (int j = 1; j < count; ++j) {

@@ -20,18 +20,18 @@
 // Written as tensor operations this costs about ten passes over memory, more than half of a
 // training step on a CPU. Here the forward pass reads x once and writes y once, the backward pass
 // reads x and dy and writes dx; penalty, out-of-range count and largest |x| are taken from the same
-// cache lines.
+// cache lines. On a GPU kernels do the same (cuda/poly_relu.cuh) where the build has them.
 #pragma once
 
 #include <cstdint>
+#include <utility>
 #include <vector>
 
 #include <torch/torch.h>
 
-namespace pillarbox::pillar {
+#include "models/pillar/poly_constants.h"
 
-/// Beyond this multiple of the penalty's range the penalty grows linearly.
-inline constexpr double kPenaltyKnee = 3.0;
+namespace pillarbox::pillar {
 
 /// What an activation layer does to its input.
 struct ActivationSettings {
@@ -43,22 +43,50 @@ struct ActivationSettings {
   bool clip = true;           ///< clamp to [-B, B] before the polynomial
 };
 
-/// What one pass saw of an activation's inputs.
-struct ActivationStatistics {
-  std::int64_t count = 0;       ///< values seen
-  std::int64_t outOfRange = 0;  ///< of them with |x| > B or not a number
-  float largest = 0;            ///< largest |x|; infinity if any was not finite
+/// What passes saw of an activation's inputs. A GPU's counts stay there until somebody asks: the
+/// first look at them waits for the GPU and copies 16 bytes, so ask when the whole network's work
+/// is under way. Not for several threads at once, looks included.
+class ActivationStatistics {
+ public:
+  ActivationStatistics() = default;
+  ActivationStatistics(std::int64_t count, std::int64_t outOfRange, float largest)
+      : m_count(count), m_outOfRange(outOfRange), m_largest(largest) {}
+  /// @param counted  two float64 on a GPU, of `count` values: out of range, and the largest |x|
+  ActivationStatistics(std::int64_t count, torch::Tensor counted)
+      : m_count(count), m_counted(std::move(counted)) {}
+
+  /// Values seen.
+  std::int64_t count() const { return m_count; }
+  /// Of them with |x| > B or not a number.
+  std::int64_t outOfRange() const;
+  /// The largest |x|; infinity if any was not finite.
+  float largest() const;
+  /// Waits for a GPU only where both have counts there.
   void add(const ActivationStatistics& other);
+
+ private:
+  void settle() const;
+
+  std::int64_t m_count = 0;
+  // What is known here, without what m_counted holds.
+  mutable std::int64_t m_outOfRange = 0;
+  mutable float m_largest = 0;
+  mutable torch::Tensor m_counted;
 };
+
+/// Whether what follows is one pass over such a tensor, by loops or kernels of its own: on the CPU
+/// float32; on a GPU float32 and bfloat16, where the build has the kernels. If not, ordinary tensor
+/// operations do the same, more slowly.
+bool isFused(const torch::Tensor& x);
 
 struct ActivationOutput {
   torch::Tensor value;    ///< p(x), shape and memory format of x
   torch::Tensor penalty;  ///< scalar, float32, differentiable
 };
 
-/// Applies the activation. One fused pass on the CPU; ordinary tensor operations elsewhere.
+/// Applies the activation. Fused, nothing here waits for a GPU; unfused, statistics do.
 ///
-/// @param x           float32, any shape
+/// @param x           floating point, any shape
 /// @param settings    see above; throws std::invalid_argument if out of the stated limits
 /// @param statistics  added to, if not null
 ActivationOutput polyRelu(const torch::Tensor& x, const ActivationSettings& settings,
@@ -76,11 +104,14 @@ ActivationOutput polyRelu(const torch::Tensor& x, const torch::Tensor& coefficie
                           ActivationStatistics* statistics = nullptr);
 
 /// The means of clamp(x, -limit, limit)^j for j = 0 .. count - 1 (count at most 9), as a float64
-/// tensor that x receives a gradient through. Two passes over x on the CPU, one each way.
+/// tensor that x receives a gradient through. Fused, two passes over x, one each way.
 torch::Tensor powerMeans(const torch::Tensor& x, double limit, int count);
 
-/// Statistics of x alone. On the CPU one pass without temporaries.
+/// Statistics of x alone. Fused, one pass without temporaries.
 ActivationStatistics measure(const torch::Tensor& x, double range);
+
+/// Statistics of every x[i]; the same cost, and at most one wait for a GPU.
+std::vector<ActivationStatistics> measureEach(const torch::Tensor& x, double range);
 
 inline constexpr std::size_t kHistogramBins = 60;
 inline constexpr double kHistogramReach = 1.5;  ///< times B

@@ -13,7 +13,8 @@
 #define PILLARBOX_C10D 1
 #include <torch/csrc/distributed/c10d/ProcessGroupGloo.hpp>
 #include <torch/csrc/distributed/c10d/TCPStore.hpp>
-#ifdef USE_C10D_NCCL
+#if defined(USE_C10D_NCCL) && __has_include(<nccl.h>)
+#define PILLARBOX_NCCL 1
 #include <torch/csrc/distributed/c10d/ProcessGroupNCCL.hpp>
 #endif
 #endif
@@ -37,9 +38,16 @@ bool splitAddress(const std::string& address, std::string& host, std::uint16_t& 
 
 #ifdef PILLARBOX_C10D
 
+// What Gloo's and NCCL's groups are derived from.
+#if TORCH_VERSION_MAJOR >= 2
+using Processes = c10d::Backend;
+#else
+using Processes = c10d::ProcessGroup;
+#endif
+
 struct Group::Backend {
   c10::intrusive_ptr<c10d::Store> store;
-  c10::intrusive_ptr<c10d::ProcessGroup> group;
+  c10::intrusive_ptr<Processes> group;
   bool takesCuda = false;
 };
 
@@ -65,7 +73,7 @@ Result<std::unique_ptr<Group>> Group::join(const GroupOptions& options,
     store.timeout = std::chrono::milliseconds(static_cast<std::int64_t>(1000 * options.patience));
     backend->store = c10::make_intrusive<c10d::TCPStore>(host, store);
     backend->store->setTimeout(kLongestWait);
-#ifdef USE_C10D_NCCL
+#ifdef PILLARBOX_NCCL
     if (device.is_cuda()) {
       auto nccl = c10d::ProcessGroupNCCL::Options::create();
       nccl->timeout = kLongestWait;

@@ -18,10 +18,10 @@ void mergeLargest(const torch::Tensor& x, double range, double scale, std::vecto
                   std::vector<LayerStatistics>* statistics, std::size_t layer) {
   const auto images = static_cast<std::size_t>(x.size(0));
   largest.resize(images, 0.0F);
+  const auto seen = pillar::measureEach(x, range);
   for (std::size_t i = 0; i < images; ++i) {
-    const auto seen = pillar::measure(x[static_cast<std::int64_t>(i)], range);
-    largest[i] = std::max(largest[i], static_cast<float>(seen.largest / scale));
-    if (statistics) (*statistics)[layer].values.add(seen);
+    largest[i] = std::max(largest[i], static_cast<float>(seen[i].largest() / scale));
+    if (statistics) (*statistics)[layer].values.add(seen[i]);
   }
   if (statistics) pillar::addHistogram(x, range, (*statistics)[layer].histogram);
 }

@@ -121,7 +121,7 @@ std::string explain(const std::vector<LayerStatistics>& layers,
                     const std::vector<LayerStatistics>& earlier, const Network& network,
                     double range) {
   for (std::size_t i = 0; i < layers.size(); ++i) {
-    const float largest = layers[i].values.largest;
+    const float largest = layers[i].values.largest();
     if (std::isfinite(largest) && largest <= kDivergence * range) continue;
     std::string text = "activation " + layers[i].name + " received ";
     if (std::isfinite(largest)) {
@@ -131,11 +131,11 @@ std::string explain(const std::vector<LayerStatistics>& layers,
     }
     if (i > 0) {
       text += "; the largest input of " + layers[i - 1].name + ", before it, was " +
-              decimal(layers[i - 1].values.largest);
+              decimal(layers[i - 1].values.largest());
     }
-    if (earlier[i].values.count > 0) {
+    if (earlier[i].values.count() > 0) {
       text += "; until then " + layers[i].name + " had seen inputs up to " +
-              decimal(earlier[i].values.largest);
+              decimal(earlier[i].values.largest());
     }
     return text;
   }
@@ -154,10 +154,10 @@ std::string explain(const std::vector<LayerStatistics>& layers,
 // The most extreme layer of an evaluation in which images were lost.
 json explainLost(const Evaluation& evaluation, double range) {
   for (const auto& layer : evaluation.layers) {
-    if (std::isfinite(layer.values.largest) && layer.values.largest <= kEscapeFactor * range) {
+    if (std::isfinite(layer.values.largest()) && layer.values.largest() <= kEscapeFactor * range) {
       continue;
     }
-    return {{"layer", layer.name}, {"largest", number(layer.values.largest)}};
+    return {{"layer", layer.name}, {"largest", number(layer.values.largest())}};
   }
   return {};
 }
@@ -224,18 +224,18 @@ int warmupStep(int epoch, int epochs) {
 double Evaluation::outOfRangeRatio() const {
   pillar::ActivationStatistics total;
   for (const auto& layer : layers) total.add(layer.values);
-  return total.count == 0
+  return total.count() == 0
              ? 0
-             : static_cast<double>(total.outOfRange) / static_cast<double>(total.count);
+             : static_cast<double>(total.outOfRange()) / static_cast<double>(total.count());
 }
 
 json toJson(const Evaluation& e) {
   json layers = json::array();
   for (const auto& layer : e.layers) {
-    const auto count = static_cast<double>(std::max<std::int64_t>(1, layer.values.count));
+    const auto count = static_cast<double>(std::max<std::int64_t>(1, layer.values.count()));
     layers.push_back({{"name", layer.name},
-                      {"out_of_range", static_cast<double>(layer.values.outOfRange) / count},
-                      {"largest", number(layer.values.largest)},
+                      {"out_of_range", static_cast<double>(layer.values.outOfRange()) / count},
+                      {"largest", number(layer.values.largest())},
                       {"histogram", layer.histogram}});
   }
   json perClass = json::array();
@@ -660,7 +660,7 @@ Result<TrainOutcome> train(RunFolder& run, const data::Dataset& dataset,
       const double norm = torch::nn::utils::clip_grad_norm_(network->parameters(), limit);
       bool escaped = false;
       for (const auto& layer : seen) {
-        escaped = escaped || !(layer.values.largest <= kDivergence * config.range);
+        escaped = escaped || !(layer.values.largest() <= kDivergence * config.range);
       }
       // What all processes saw, and whether any is asked to stop.
       torch::Tensor counts =
@@ -766,10 +766,10 @@ Result<TrainOutcome> train(RunFolder& run, const data::Dataset& dataset,
     const double images = static_cast<double>(std::max<std::uint64_t>(1, state.seen));
     json training = json::array();
     for (const auto& layer : inEpoch) {
-      const auto count = static_cast<double>(std::max<std::int64_t>(1, layer.values.count));
+      const auto count = static_cast<double>(std::max<std::int64_t>(1, layer.values.count()));
       training.push_back({{"name", layer.name},
-                          {"out_of_range", static_cast<double>(layer.values.outOfRange) / count},
-                          {"largest", number(layer.values.largest)}});
+                          {"out_of_range", static_cast<double>(layer.values.outOfRange()) / count},
+                          {"largest", number(layer.values.largest())}});
     }
     ++state.epoch;
     json event = {{"event", "epoch"},

@@ -90,6 +90,12 @@ T __shfl_down_sync(std::uint32_t mask, T value, unsigned by) {
   const unsigned lane = pillarbox::testing::laneNumber();
   return __shfl_sync(mask, value, lane + by < 32 ? lane + by : lane);
 }
+inline float __uint_as_float(std::uint32_t bits) {
+  return pillarbox::testing::fromBits<float>(bits);
+}
+inline std::uint32_t __float_as_uint(float value) {
+  return static_cast<std::uint32_t>(pillarbox::testing::toBits(value));
+}
 template <typename T>
 T __ldg(const T* address) {
   return *address;

@@ -160,7 +160,7 @@ void scalingIsDynamicThenStatic() {
   const torch::Tensor x = torch::linspace(-15, 15, 1001);  // three times the range
   pillar::ActivationStatistics seen;
   const torch::Tensor y = layer->forward(x, settings, &seen, true).value;
-  EXPECT_EQUAL(seen.outOfRange, 0);
+  EXPECT_EQUAL(seen.outOfRange(), 0);
   EXPECT((y - x.clamp_min(0)).abs().max().item<double>() < 3 * 0.35);  // 3 p(x / 3)
   EXPECT(near(layer->scale(), 0.9 + 0.1 * 3, 1e-6));
   for (int i = 0; i < 200; ++i) layer->forward(x, settings, nullptr, true);

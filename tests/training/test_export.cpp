@@ -142,8 +142,9 @@ void roundTrip(const std::string& name, std::uint32_t size, bool disturbed = tru
   options.statistics = &statistics;
   const torch::Tensor logits = (*network)->forward(images, options).logits;
   for (const auto& layer : statistics) {  // usable, not just finite
-    if (!(layer.values.largest < 8)) std::cerr << layer.name << " " << layer.values.largest << "\n";
-    EXPECT(layer.values.largest < 8);
+    if (!(layer.values.largest() < 8))
+      std::cerr << layer.name << " " << layer.values.largest() << "\n";
+    EXPECT(layer.values.largest() < 8);
   }
   for (int i = 0; i < 2; ++i) {
     const torch::Tensor image = images[i].contiguous();

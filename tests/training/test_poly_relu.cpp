@@ -114,13 +114,121 @@ void statistics() {
   x[99999] = 5.1F;  // outside
   ActivationStatistics seen;
   polyRelu(x, {}, &seen);
-  EXPECT_EQUAL(seen.count, 100000);
-  EXPECT_EQUAL(seen.outOfRange, 2);
-  EXPECT_EQUAL(seen.largest, 6.5F);
+  EXPECT_EQUAL(seen.count(), 100000);
+  EXPECT_EQUAL(seen.outOfRange(), 2);
+  EXPECT_EQUAL(seen.largest(), 6.5F);
   x[1] = std::numeric_limits<float>::quiet_NaN();
   const auto again = measure(x, 5.0);
-  EXPECT_EQUAL(again.outOfRange, 3);
-  EXPECT(std::isinf(again.largest));
+  EXPECT_EQUAL(again.outOfRange(), 3);
+  EXPECT(std::isinf(again.largest()));
+}
+
+void statisticsByPart() {
+  torch::Tensor x = torch::randn({6, 5, 7, 3}) * 3;
+  x[2][1][1][1] = std::numeric_limits<float>::infinity();
+  for (const torch::Tensor& t :
+       {x, x.contiguous(at::MemoryFormat::ChannelsLast), x.transpose(0, 2)}) {
+    const auto each = measureEach(t, 5);
+    EXPECT_EQUAL(static_cast<std::int64_t>(each.size()), t.size(0));
+    ActivationStatistics all;
+    for (std::size_t i = 0; i < each.size(); ++i) {
+      const torch::Tensor part = t[static_cast<std::int64_t>(i)].abs();
+      EXPECT_EQUAL(each[i].count(), part.numel());
+      EXPECT_EQUAL(each[i].outOfRange(), (part > 5).sum().item<std::int64_t>());
+      EXPECT_EQUAL(each[i].largest(), part.max().item<float>());
+      all.add(each[i]);
+    }
+    EXPECT_EQUAL(all.count(), x.numel());
+    EXPECT(std::isinf(all.largest()) && all.outOfRange() == (x.abs() > 5).sum().item<int>());
+  }
+}
+
+// The GPU's kernels, where there are a GPU and a build for it, against tensor operations there.
+void matchesReferenceOnGpu() {
+  if (!torch::cuda::is_available()) {
+    std::cout << "SKIP no CUDA device here, or none that this LibTorch can use\n";
+    return;
+  }
+  if (!isFused(torch::empty({1}, torch::kCUDA))) {
+    std::cout << "SKIP this build has no kernels for the activation\n";
+    return;
+  }
+  for (const auto type : {torch::kFloat, torch::kBFloat16}) {
+    const double relative = type == torch::kFloat ? 1e-4 : 1.0 / 128;
+    const double absolute = type == torch::kFloat ? 1e-4 : 2e-3;
+    const auto near = [&](const torch::Tensor& a, const torch::Tensor& b) {
+      return torch::allclose(a.to(torch::kFloat), b.to(torch::kFloat), relative, absolute);
+    };
+    for (const auto format : {at::MemoryFormat::Contiguous, at::MemoryFormat::ChannelsLast}) {
+      const torch::Tensor x = inputs(format).to(torch::kCUDA).to(type);
+      const torch::Tensor dy = torch::randn_like(x);
+      for (int degree = 1; degree <= 8; ++degree) {
+        for (const int exponent : {0, 2, 10, 16}) {
+          ActivationSettings settings;
+          settings.clip = degree % 2 == 0;
+          settings.penaltyExponent = exponent;
+          settings.coefficients.assign(static_cast<std::size_t>(degree) + 1, 0);
+          for (int i = 0; i <= degree; ++i) {
+            settings.coefficients[static_cast<std::size_t>(i)] =
+                (i % 2 ? 0.4 : -0.3) / (1 + i * i * i);
+          }
+          const double weight = std::pow(3.0, -exponent);
+          ActivationStatistics seen;
+          const auto a = differentiate(x, settings, dy, weight, true, &seen);
+          const auto b = differentiate(x, settings, dy, weight, false);
+          EXPECT(near(a.value, b.value));
+          EXPECT(near(a.dx, b.dx));
+          EXPECT(std::abs(a.penalty - b.penalty) <= 1e-4 * std::abs(b.penalty));
+          const auto onCpu = measure(x.to(torch::kCPU).to(torch::kFloat), settings.range);
+          EXPECT_EQUAL(seen.count(), onCpu.count());
+          EXPECT_EQUAL(seen.outOfRange(), onCpu.outOfRange());
+          EXPECT_EQUAL(seen.largest(), onCpu.largest());
+          // A part of a tensor that begins between two multiples of 16 bytes.
+          const torch::Tensor all = x.flatten().detach().clone().requires_grad_();
+          const torch::Tensor some = dy.flatten().slice(0, 3, 1004);
+          const auto part = polyRelu(all.slice(0, 1, 1002), settings);
+          ((part.value * some).sum() + part.penalty * weight).backward();
+          const auto whole =
+              differentiate(all.slice(0, 1, 1002), settings, some.contiguous(), weight, false);
+          EXPECT(near(part.value, whole.value));
+          EXPECT(near(all.grad().slice(0, 1, 1002), whole.dx));
+          // Coefficients that are trained.
+          torch::Tensor in = x.detach().clone().requires_grad_();
+          torch::Tensor c = torch::tensor(settings.coefficients, torch::kDouble).to(torch::kCUDA);
+          c.requires_grad_();
+          const auto out = polyRelu(in, c, settings);
+          ((out.value * dy).sum() + out.penalty * weight).backward();
+          const auto fixed = differentiate(x, settings, dy, weight, true);
+          EXPECT(torch::equal(out.value, fixed.value) && torch::equal(in.grad(), fixed.dx));
+          const double limit =
+              settings.clip ? settings.range : std::numeric_limits<double>::infinity();
+          const torch::Tensor v = x.to(torch::kDouble).clamp(-limit, limit);
+          for (int j = 0; j <= degree; ++j) {
+            const torch::Tensor terms = dy.to(torch::kDouble) * v.pow(j);
+            EXPECT((c.grad()[j] - terms.sum()).abs().item<double>() <=
+                   1e-4 * terms.abs().sum().item<double>());
+          }
+        }
+      }
+      torch::Tensor in = x.detach().clone().requires_grad_();
+      const torch::Tensor means = powerMeans(in, 3, 5);
+      const torch::Tensor weights =
+          torch::tensor({0.5, -1.0, 0.25, 0.125, -0.0625}, torch::kDouble).to(torch::kCUDA);
+      (means * weights).sum().backward();
+      torch::Tensor twin = x.detach().to(torch::kCPU).to(torch::kFloat).requires_grad_();
+      const torch::Tensor others = powerMeans(twin, 3, 5);
+      (others * weights.to(torch::kCPU)).sum().backward();
+      EXPECT(near(means.detach().to(torch::kCPU), others.detach()));
+      const double scale = static_cast<double>(x.numel());
+      EXPECT(near(in.grad().to(torch::kCPU).to(torch::kFloat) * scale, twin.grad() * scale));
+      const auto each = measureEach(x, 5);
+      for (std::size_t i = 0; i < each.size(); ++i) {
+        const auto part = measure(x[static_cast<std::int64_t>(i)].to(torch::kCPU), 5);
+        EXPECT_EQUAL(each[i].outOfRange(), part.outOfRange());
+        EXPECT_EQUAL(each[i].largest(), part.largest());
+      }
+    }
+  }
 }
 
 void threadsDoNotMatter() {
@@ -168,6 +276,8 @@ int main() {
                                {"finite differences", finiteDifferences},
                                {"huge inputs", huge},
                                {"statistics", statistics},
+                               {"statistics by part", statisticsByPart},
+                               {"the GPU's pass matches autograd there", matchesReferenceOnGpu},
                                {"same with any number of threads", threadsDoNotMatter},
                                {"penalty warm-up", warmup},
                                {"refuses nonsense", refusesNonsense}});

@@ -261,7 +261,7 @@ void reportsLostImages() {
   EXPECT_EQUAL(evaluated(ActivationKind::Relu).lost, 0U);  // has no range to leave
   const auto open = evaluated(ActivationKind::Polynomial);
   EXPECT_EQUAL(open.lost, 60U);
-  EXPECT(open.layers[0].values.largest > 7.5F);
+  EXPECT(open.layers[0].values.largest() > 7.5F);
   EXPECT(open.layers[0].histogram.front() > 0 && open.layers[0].histogram.back() > 0);
   const json text = toJson(open);  // must not fail on infinities
   EXPECT(!text.dump().empty());
