@@ -124,7 +124,7 @@ void Session::countTraffic(bool online) {
 void Session::drain() noexcept {
   const std::lock_guard lock(m_mutex);
   m_draining = true;
-  if (m_phase == Phase::Inference || m_phase == Phase::Ended) return;
+  if (m_phase != Phase::Idle && m_phase != Phase::Busy) return;
   if (m_phase == Phase::Idle) {
     m_channel.sendFailure({ErrorCode::Closed, "the engine is shutting down"});
   }
@@ -145,6 +145,11 @@ Status Session::enter(Phase phase) {
   m_phase = phase;
   if (m_draining) return Error{ErrorCode::Closed, "the engine is shutting down"};
   return {};
+}
+
+Status Session::conclude(const ToClient& reply) {
+  PILLARBOX_TRY(enter(Phase::Answering));
+  return net::sendMessage(m_channel, reply);
 }
 
 Status Session::serve() {
@@ -207,7 +212,7 @@ Status Session::handle(const ToEngine& request) {
     case ToEngine::kPing: {
       ToClient reply;
       reply.mutable_pong();
-      return net::sendMessage(m_channel, reply);
+      return conclude(reply);
     }
     case ToEngine::kOpenModel:
       return openModel(request.open_model());
@@ -239,7 +244,7 @@ Status Session::decline(const Error& error) {
   m_context.metrics.countFailure("request", error.code);
   ToClient reply;
   *reply.mutable_declined() = net::declinedBy(error);
-  return net::sendMessage(m_channel, reply);
+  return conclude(reply);
 }
 
 Status Session::openModel(const net::proto::OpenModel& request) {
@@ -291,7 +296,7 @@ Status Session::openModel(const net::proto::OpenModel& request) {
     answer.mutable_dealer()->set_port(dealing->dealer.address.port);
     answer.mutable_dealer()->set_fingerprint(bytesOf(dealing->dealer.fingerprint.bytes));
   }
-  PILLARBOX_TRY(net::sendMessage(m_channel, reply));
+  PILLARBOX_TRY(conclude(reply));
   return m_channel.send(net::FrameKind::Bytes, std::as_bytes(std::span(description)));
 }
 
@@ -356,7 +361,7 @@ Status Session::receiveSet(std::uint64_t index) {
   m_context.metrics.countPreparation(std::exchange(m_dealingSeconds, 0) + elapsed);
   ToClient reply;
   reply.mutable_set_ready()->set_index(index);
-  return net::sendMessage(m_channel, reply);
+  return conclude(reply);
 }
 
 Result<SessionParts> Session::sessionOf(const std::string& token) const {
@@ -376,8 +381,7 @@ Status Session::serveStripe() {
   PILLARBOX_ASSIGN(auto berth, StripeDock::reserve(session.dock, request.attach_stripe().number()));
   ToClient reply;
   reply.mutable_stripe_attached();
-  PILLARBOX_TRY(enter(Phase::Busy));  // from here on nobody else sends on this channel
-  PILLARBOX_TRY(net::sendMessage(m_channel, reply));
+  PILLARBOX_TRY(conclude(reply));  // from here on nobody else sends on this channel
   std::move(berth).leave(m_stream->release());
   return {};
 }
@@ -390,7 +394,7 @@ Status Session::widen(std::size_t stripes) {
   }
   ToClient reply;
   reply.mutable_widened()->set_stripes(static_cast<std::uint32_t>(stripes));
-  PILLARBOX_TRY(net::sendMessage(m_channel, reply));
+  PILLARBOX_TRY(conclude(reply));
   m_stream->widen(std::move(further).value());
   return {};
 }
@@ -436,7 +440,7 @@ Status Session::serveLine() {
       PILLARBOX_TRY(bank->setKeys(m_opening, std::move(keys), std::move(memory)));
       ToClient ready;
       ready.mutable_keys_ready();
-      PILLARBOX_TRY(net::sendMessage(m_channel, ready));
+      PILLARBOX_TRY(conclude(ready));
     } else if (next.has_prepare_set()) {
       PILLARBOX_TRY(makeSet(line, *party, next.prepare_set().index()));
     } else {
@@ -491,7 +495,7 @@ Status Session::makeSet(const SetBank::Attachment& line,
             {"waited_ms", (after.waitedSeconds - before.waitedSeconds) * 1e3}});
   ToClient ready;
   ready.mutable_set_ready()->set_index(index);
-  return net::sendMessage(m_channel, ready);
+  return conclude(ready);
 }
 
 Status Session::infer(std::uint64_t index) {

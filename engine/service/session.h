@@ -66,7 +66,9 @@ class Session {
   void refuse(Error error) { m_refusal = std::move(error), m_refused = true; }
 
  private:
-  enum class Phase { Idle, Busy, Inference, Ended };
+  /// What drain() may interrupt: Idle and Busy, where the session may wait for its client for long.
+  /// Answering ends by itself, Inference as well; then the client is told of the shutdown.
+  enum class Phase { Idle, Busy, Answering, Inference, Ended };
   enum class Kind { Session, OfflineLine, Stripe };
 
   Status serve();
@@ -85,6 +87,8 @@ class Session {
   Status makeSet(const SetBank::Attachment& line, const offline::two_party::EngineParty& party,
                  std::uint64_t index);
   Status decline(const Error& error);
+  /// Sends the last message of a request. Errors: enter()'s, those of sending.
+  Status conclude(const net::proto::ToClient& reply);
   /// Changes the phase; Cancelled if the engine is shutting down.
   Status enter(Phase phase);
   bool isDraining();
