@@ -102,9 +102,9 @@ void Session::run() noexcept {
       const std::lock_guard lock(m_mutex);
       m_phase = Phase::Ended;
     }
-    m_context.sessions.remove(m_token);
     m_bank->close();
     m_dock->close();
+    m_context.sessions.remove(m_token);
     m_correlations.reset();
     countTraffic(false);
     if (!status.ok() && !left) m_context.metrics.countFailure("session", status.error().code);
