@@ -47,7 +47,7 @@ struct Layer {
 };
 
 offline::DealtActivation dealingOf(const Activation& activation, std::size_t values) {
-  return {paperPolynomial().degree(), activation.products(), 0, values};
+  return {paperPolynomial(), kFractionBits, activation.products(), 0, values};
 }
 
 Words randomWords(std::size_t values) {

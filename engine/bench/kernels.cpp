@@ -80,10 +80,10 @@ json measureElementwise(double seconds, Data& data) {
   const auto opening = data.words(kCount), mask = data.words(kCount), more = data.words(kCount);
   SecureVector<std::uint64_t> out = data.words(kCount);
   std::vector<SecureVector<std::uint64_t>> shares;
-  std::vector<const U128*> powers;
+  std::vector<const U128*> coefficients;
   for (std::uint32_t k = 0; k < polynomial.degree(); ++k) {
     shares.push_back(data.words(2 * kCount));
-    powers.push_back(reinterpret_cast<const U128*>(shares.back().data()));
+    coefficients.push_back(reinterpret_cast<const U128*>(shares.back().data()));
   }
   const std::vector<std::int64_t> bias(64, 12345);
   json result = json::array();
@@ -93,14 +93,11 @@ json measureElementwise(double seconds, Data& data) {
                       {"nanoseconds_a_value", 1e9 * time / kCount},
                       {"gigabytes_a_second", 1e-9 * bytes * kCount / time}});
   };
-  protocol::HoneyBadger vectors(polynomial, 12), scalars(polynomial, 12);
-  scalars.useScalar();
+  const protocol::HoneyBadger honeyBadger(polynomial, 12);
   measure("HoneyBadger degree 4, engine", 80,
-          [&] { vectors.evaluateEngine(opening, powers, out); });
+          [&] { honeyBadger.evaluateEngine(opening, coefficients, out); });
   measure("HoneyBadger degree 4, client", 80,
-          [&] { vectors.evaluateClient(opening, powers, out); });
-  measure("HoneyBadger degree 4, engine, scalar", 80,
-          [&] { scalars.evaluateEngine(opening, powers, out); });
+          [&] { honeyBadger.evaluateClient(opening, coefficients, out); });
   measure("bias, masks and truncation", 32,
           [&] { kernels::finishShare(out, mask, bias, 12, more); });
   measure("shortcut", 24, [&] { kernels::addScaled(4096, mask, out); });

@@ -107,8 +107,8 @@ offline::EngineSet testSet(const EngineModel& model, const random::Seed& seed, b
     own.openingMask = random.take(n);
     for (std::uint32_t k = 0; k < stage.activation->degree(); ++k) {
       const SecureVector<std::uint64_t> words = random.take(2 * n);
-      auto& power = own.powers.emplace_back(n);
-      std::memcpy(power.data(), words.data(), n * sizeof(U128));
+      auto& coefficient = own.coefficients.emplace_back(n);
+      std::memcpy(coefficient.data(), words.data(), n * sizeof(U128));
     }
   }
   return set;

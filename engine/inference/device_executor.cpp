@@ -86,11 +86,11 @@ bool fits(const PublicModel& model, const offline::EngineSet& set) {
     const offline::EngineStage& own = set.stages[s];
     const std::size_t n = stage.output.size();
     if (own.outputMask.size() != n || own.openingMask.size() != (stage.activation ? n : 0) ||
-        own.powers.size() != (stage.activation ? stage.activation->degree() : 0)) {
+        own.coefficients.size() != (stage.activation ? stage.activation->degree() : 0)) {
       return false;
     }
-    for (const auto& power : own.powers) {
-      if (power.size() != n) return false;
+    for (const auto& tensor : own.coefficients) {
+      if (tensor.size() != n) return false;
     }
   }
   return true;
@@ -157,7 +157,7 @@ class DeviceSeat::State {
   /// Of one stage, uploaded ahead; two of them take turns.
   struct Correlations {
     Buffer<std::uint64_t> mask, opening;
-    Buffer<U128> powers;  ///< degree after degree
+    Buffer<U128> coefficients;  ///< one tensor after the other
     std::size_t degreeStride = 0;
     explicit Correlations(const DevicePtr& device)
         : began(device), uploaded(device), used(device) {}
@@ -256,13 +256,14 @@ DeviceSeat::State::~State() {
 void DeviceSeat::State::plan() {
   const PublicModel& model = description();
   std::size_t largest = model.input.size(), wire = ring::kNarrowBytes * largest, planes = 0;
-  std::size_t mostPowers = 0;
+  std::size_t mostCoefficients = 0;
   std::vector<std::size_t> between;
   for (const Stage& stage : model.stages) {
     const std::size_t n = stage.output.size();
     largest = std::max(largest, n);
     wire = std::max(wire, n * (stage.activation ? ring::kNarrowBytes : 8));
-    if (stage.activation) mostPowers = std::max(mostPowers, n * stage.activation->degree());
+    if (stage.activation)
+      mostCoefficients = std::max(mostCoefficients, n * stage.activation->degree());
     for (std::size_t i = 0; i < stage.ops.size(); ++i) {
       const LinearOp& op = stage.ops[i];
       if (i + 1 < stage.ops.size()) {
@@ -285,7 +286,7 @@ void DeviceSeat::State::plan() {
     Correlations& correlations = m_correlations.emplace_back(m_device);
     correlations.mask = {m_device, largest};
     correlations.opening = {m_device, largest};
-    correlations.powers = {m_device, mostPowers};
+    correlations.coefficients = {m_device, mostCoefficients};
   }
 
   // Activations share memory where one is needed no more when the other comes.
@@ -405,11 +406,10 @@ void DeviceSeat::State::enqueuePolynomial(std::size_t s) {
   arguments.count = toWord(n);
   arguments.degree = polynomial.degree();
   arguments.truncation = polynomial.truncation();
-  for (std::size_t k = 0; k < polynomial.degree(); ++k) {
-    arguments.powers[k] = m_correlations[s % 2].powers.data() + k * n;
+  arguments.leading = polynomial.leading();
+  for (std::size_t i = 0; i < polynomial.degree(); ++i) {
+    arguments.coefficients[i] = m_correlations[s % 2].coefficients.data() + i * n;
   }
-  U128* next = arguments.coefficients;
-  for (const auto& row : polynomial.coefficients()) next = std::copy(row.begin(), row.end(), next);
   check(table().ring->polynomial(m_compute, arguments));
 }
 
@@ -463,7 +463,7 @@ device::OwnedGraph DeviceSeat::State::captureRest(std::size_t s) {
     if (stage.activation) {
       enqueuePolynomial(s);
       check(table().zero(m_compute, correlations.opening.data(), 8 * n));
-      check(table().zero(m_compute, correlations.powers.data(),
+      check(table().zero(m_compute, correlations.coefficients.data(),
                          sizeof(U128) * n * stage.activation->degree()));
     }
     check(table().zero(m_compute, correlations.mask.data(), 8 * n));
@@ -510,8 +510,9 @@ void DeviceSeat::State::upload(std::size_t s, const offline::EngineStage& stage)
   check(table().record(correlations.began, m_uploader.stream()));
   m_uploader.upload(correlations.mask.data(), std::span<const std::uint64_t>(stage.outputMask));
   m_uploader.upload(correlations.opening.data(), std::span<const std::uint64_t>(stage.openingMask));
-  for (std::size_t k = 0; k < stage.powers.size(); ++k) {
-    m_uploader.upload(correlations.powers.data() + k * n, std::span<const U128>(stage.powers[k]));
+  for (std::size_t i = 0; i < stage.coefficients.size(); ++i) {
+    m_uploader.upload(correlations.coefficients.data() + i * n,
+                      std::span<const U128>(stage.coefficients[i]));
   }
   check(table().record(correlations.uploaded, m_uploader.stream()));
 }

@@ -61,12 +61,12 @@ protocol::Wire wireOf(net::Channel& channel) {
           [&channel](std::span<std::uint64_t> words) { return channel.receiveWords(words); }};
 }
 
-/// Pointers to the shares of every power, from one element on.
-class Powers {
+/// Pointers to the shares of every coefficient, from one element on.
+class Coefficients {
  public:
-  Powers(const std::vector<SecureVector<U128>>& powers, std::size_t first)
-      : m_count(powers.size()) {
-    for (std::size_t k = 0; k < m_count; ++k) m_pointers.at(k) = powers[k].data() + first;
+  Coefficients(const std::vector<SecureVector<U128>>& tensors, std::size_t first)
+      : m_count(tensors.size()) {
+    for (std::size_t i = 0; i < m_count; ++i) m_pointers.at(i) = tensors[i].data() + first;
   }
   operator std::span<const U128* const>() const { return {m_pointers.data(), m_count}; }
 
@@ -104,7 +104,7 @@ offline::Protocol protocolOf(const Activations* activations) {
   return activations == nullptr ? offline::Protocol::HoneyBadger : activations->protocol();
 }
 
-/// Null: the powers of HoneyBadger.
+/// Null: HoneyBadger.
 const offline::ProductPlan* productsOf(const Activations* activations, std::size_t stage) {
   return activations == nullptr ? nullptr : activations->correlations().of(stage);
 }
@@ -135,10 +135,10 @@ Status checkSet(const PublicModel& model, const offline::ClientSet& set,
              allHave(own.products.sums, products->sums.size(), n);
       continue;
     }
-    fits =
-        set.stages[s].mask.size() == n && set.stages[s].powers.size() == stage.activation->degree();
-    for (const auto& power : set.stages[s].powers)
-      fits = fits && power.size() == stage.output.size();
+    fits = set.stages[s].mask.size() == n &&
+           set.stages[s].share.size() == (set.integerMasks ? n : 0) &&
+           set.stages[s].coefficients.size() == stage.activation->degree();
+    for (const auto& tensor : set.stages[s].coefficients) fits = fits && tensor.size() == n;
   }
   return fits ? Status() : Status(wrongSet("model"));
 }
@@ -160,9 +160,10 @@ Status checkSet(const PublicModel& model, const offline::EngineSet& set,
     const std::size_t degree = stage.activation ? stage.activation->degree() : 0;
     const std::size_t openings = stage.activation ? stage.output.size() : 0;
     fits = set.stages[s].outputMask.size() == stage.output.size() &&
-           set.stages[s].openingMask.size() == openings && set.stages[s].powers.size() == degree;
-    for (const auto& power : set.stages[s].powers)
-      fits = fits && power.size() == stage.output.size();
+           set.stages[s].openingMask.size() == openings &&
+           set.stages[s].coefficients.size() == degree;
+    for (const auto& tensor : set.stages[s].coefficients)
+      fits = fits && tensor.size() == stage.output.size();
   }
   return fits ? Status() : Status(wrongSet("model"));
 }
@@ -276,11 +277,11 @@ Result<ClientOutcome> runClient(net::Channel& channel, const PublicModel& model,
         if (set.integerMasks) {
           // δ + λ0 = z - λ1 is narrow, but for λ1 within |z| of an end; δ has a bit more.
           for (std::size_t i = 0; i < count; ++i) {
-            const auto own = static_cast<std::uint64_t>(correlations.powers[0][first + i]);
+            const std::uint64_t own = correlations.share[first + i];
             piece[i] = ring::narrow(piece[i] + own) - own;
           }
         }
-        polynomial.evaluateClient(piece, Powers(correlations.powers, first), piece);
+        polynomial.evaluateClient(piece, Coefficients(correlations.coefficients, first), piece);
         for (std::size_t i = 0; i < count; ++i) piece[i] -= correlations.mask[first + i];
         return sendNarrow(channel, piece, packet);
       }));
@@ -376,7 +377,8 @@ class EngineRun {
       }
       // The engine's own share first, and what is used up overwritten, while the client's answer is
       // on its way.
-      m_model.polynomials()[s].evaluateEngine(share, Powers(m_set.stages[s].powers, 0), share);
+      m_model.polynomials()[s].evaluateEngine(share, Coefficients(m_set.stages[s].coefficients, 0),
+                                              share);
       m_set.stages[s] = {};
     }
     m_memory.giveBack(std::move(share));

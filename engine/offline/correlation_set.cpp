@@ -84,7 +84,7 @@ std::uint64_t ClientSet::memoryBytes() const {
   std::uint64_t sum = bytes(inputMask) + bytes(logitShare);
   for (const ClientStage& stage : stages) {
     sum += bytes(stage.mask) + bytes(stage.share) + stage.products.memoryBytes();
-    for (const auto& power : stage.powers) sum += bytes(power);
+    for (const auto& tensor : stage.coefficients) sum += bytes(tensor);
   }
   return sum;
 }
@@ -93,7 +93,7 @@ std::uint64_t EngineSet::memoryBytes() const {
   std::uint64_t sum = 0;
   for (const EngineStage& stage : stages) {
     sum += bytes(stage.outputMask) + bytes(stage.openingMask) + stage.products.memoryBytes();
-    for (const auto& power : stage.powers) sum += bytes(power);
+    for (const auto& tensor : stage.coefficients) sum += bytes(tensor);
   }
   return sum;
 }

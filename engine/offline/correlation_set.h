@@ -2,8 +2,9 @@
 //
 // Notation as in the protocol description: y = ŷ + r is an activation (the engine holds ŷ, the
 // client r), z = z0 + z1 a stage's linear output, δ = z − λ its opening. For every stage the client
-// holds r of the stage's inputs, therefore z0 = L(r) − s, and its shares of λ^k; the engine holds
-// s, what turns its z1 into the opening, and its shares of λ^k.
+// holds r of the stage's inputs, therefore z0 = L(r) − s, and the engine s and what turns its z1
+// into the opening. Both hold shares of the coefficients of p(δ + λ) as a polynomial in δ, made of
+// shares of the powers of λ (coefficients.h).
 //
 // That is what HoneyBadger asks for. The other activation protocols compute with the shares z0, z1
 // themselves and ask for shares of products of what one party knows with what the other knows
@@ -64,17 +65,17 @@ struct ProductShares {
 
 /// What the client needs for one stage. Sizes: n = stage.output.size(), d = polynomial degree.
 struct ClientStage {
-  SecureVector<std::uint64_t> mask;        ///< r of this stage's output activation, n words, narrow
-  std::vector<SecureVector<U128>> powers;  ///< [k-1]: share of λ^k mod 2^128, n each, k = 1..d
-  SecureVector<std::uint64_t> share;       ///< z0, truncated; not for HoneyBadger
-  ProductShares products;                  ///< not for HoneyBadger
+  SecureVector<std::uint64_t> mask;  ///< r of this stage's output activation, n words, narrow
+  std::vector<SecureVector<U128>> coefficients;  ///< [i]: share of R_i mod 2^128, n each, i < d
+  SecureVector<std::uint64_t> share;  ///< z0, truncated; for HoneyBadger with integer masks only
+  ProductShares products;             ///< not for HoneyBadger
 };
 
 struct ClientSet {
   std::uint64_t index = 0;  ///< number of the set inside its session
   Protocol protocol = Protocol::HoneyBadger;
-  /// λ = λ0 + λ1 over the integers, with λ0 the client's truncated share and powers[0]. Otherwise λ
-  /// is the signed representative of λ0 + λ1 mod 2^56.
+  /// λ = λ0 + λ1 over the integers, with λ0 the client's truncated share. Otherwise λ is the signed
+  /// representative of λ0 + λ1 mod 2^56.
   bool integerMasks = false;
   SecureVector<std::uint64_t> inputMask;   ///< r of the image, narrow
   std::vector<ClientStage> stages;         ///< all but the last stage
@@ -90,8 +91,8 @@ struct EngineStage {
   SecureVector<std::uint64_t> outputMask;  ///< s, n words
   SecureVector<std::uint64_t>
       openingMask;  ///< z1' + this is δ (dealt: d0 − λ1); not in the last stage
-  std::vector<SecureVector<U128>> powers;  ///< [k-1]: share of λ^k mod 2^128
-  ProductShares products;                  ///< not for HoneyBadger, which has the two before
+  std::vector<SecureVector<U128>> coefficients;  ///< [i]: share of R_i mod 2^128
+  ProductShares products;                        ///< not for HoneyBadger, which has the two before
 };
 
 struct EngineSet {

@@ -4,6 +4,7 @@
 
 #include "engine/core/chunks.h"
 #include "engine/kernels/stage.h"
+#include "engine/offline/coefficients.h"
 #include "engine/ring/fixed_point.h"
 #include "engine/ring/narrow.h"
 
@@ -157,7 +158,7 @@ Status WideWeights::toWords(const WordSink& sink) const {
 
 OfflineCost DealtActivation::cost() const {
   OfflineCost cost;
-  const std::uint64_t n = values;
+  const std::uint64_t n = values, degree = polynomial.degree();
   if (products == nullptr) {
     cost.correctionWords = 2 * degree * n;
     cost.clientWords = n;
@@ -199,7 +200,7 @@ Status DealtActivation::deal(const Seed& clientSeed, const Seed& engineSeed,
   const Words engineLambda = expandWords(engineSeed, Purpose::EngineLambda, stage, values);
   for (std::size_t i = 0; i < values; ++i) lambda[i] = ring::narrow(lambda[i] + engineLambda[i]);
   SecureVector<U128> power(values, 1);
-  for (std::uint32_t k = 1; k <= degree; ++k) {
+  for (std::uint32_t k = 1; k <= polynomial.degree(); ++k) {
     SecureVector<U128> share = expandPower(engineSeed, stage, k, values);
     for (std::size_t i = 0; i < values; ++i) {
       power[i] *= static_cast<U128>(static_cast<I128>(static_cast<std::int64_t>(lambda[i])));
@@ -233,9 +234,11 @@ Result<ClientStage> DealtActivation::assembleClient(Words share, const Seed& cli
     correlations.share = std::move(share);
     return correlations;
   }
-  for (std::uint32_t k = 1; k <= degree; ++k) {
-    PILLARBOX_TRY(receiveChunked(asWords(correlations.powers.emplace_back(values)), fromDealer));
+  auto& shares = correlations.coefficients;  // of the powers, at first
+  for (std::uint32_t k = 1; k <= polynomial.degree(); ++k) {
+    PILLARBOX_TRY(receiveChunked(asWords(shares.emplace_back(values)), fromDealer));
   }
+  powersToCoefficients(polynomial, precisionBits, Party::Client, shares);
   const Words lambda = expandWords(clientSeed, Purpose::ClientLambda, stage, values);
   for (std::size_t i = 0; i < values; ++i) share[i] -= lambda[i];
   PILLARBOX_TRY(sendChunked(share, toEngine));
@@ -271,9 +274,11 @@ Result<EngineStage> DealtActivation::assembleEngine(const Seed& engineSeed,
   PILLARBOX_TRY(receiveChunked(correlations.openingMask, fromClient));
   const Words lambda = expandWords(engineSeed, Purpose::EngineLambda, stage, values);
   for (std::size_t i = 0; i < values; ++i) correlations.openingMask[i] -= lambda[i];
-  for (std::uint32_t k = 1; k <= degree; ++k) {
-    correlations.powers.push_back(expandPower(engineSeed, stage, k, values));
+  auto& shares = correlations.coefficients;  // of the powers, at first
+  for (std::uint32_t k = 1; k <= polynomial.degree(); ++k) {
+    shares.push_back(expandPower(engineSeed, stage, k, values));
   }
+  powersToCoefficients(polynomial, precisionBits, Party::Engine, shares);
   return correlations;
 }
 
@@ -281,7 +286,7 @@ namespace {
 
 DealtActivation activationOf(const PublicModel& model, const CorrelationPlan& plan, std::size_t s) {
   const Stage& stage = model.stages[s];
-  return {stage.activation->degree(), plan.of(s), s, stage.output.size()};
+  return {*stage.activation, model.precisionBits, plan.of(s), s, stage.output.size()};
 }
 
 }  // namespace

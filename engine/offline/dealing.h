@@ -101,8 +101,9 @@ Result<EngineSet> assembleEngineSet(const models::PublicModel& model, std::uint6
 /// One activation of a set by itself: what the functions above do for each, and what serves where
 /// there is no network around it.
 struct DealtActivation {
-  std::uint32_t degree = 0;               ///< of the polynomial
-  const ProductPlan* products = nullptr;  ///< null: powers of λ
+  models::Polynomial polynomial;
+  std::uint32_t precisionBits = 0;        ///< f, of the activation's input
+  const ProductPlan* products = nullptr;  ///< null: HoneyBadger
   std::uint64_t stage = 0;                ///< which streams of the seeds it takes
   std::size_t values = 0;                 ///< n
 

@@ -54,7 +54,7 @@ struct CorrelationPlan {
   /// For every stage that has an activation, in order; none for HoneyBadger.
   std::vector<ProductPlan> products;
 
-  /// Null: powers of λ.
+  /// Null: HoneyBadger.
   const ProductPlan* of(std::size_t stage) const {
     return products.empty() ? nullptr : &products.at(stage);
   }

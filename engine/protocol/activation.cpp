@@ -15,7 +15,7 @@ namespace pillarbox::protocol {
 
 namespace {
 
-/// HoneyBadger (honeybadger.h) with dealt masks and powers.
+/// HoneyBadger (honeybadger.h) with dealt masks.
 class HoneyBadgerActivation final : public Activation {
  public:
   HoneyBadgerActivation(const models::Polynomial& polynomial, std::uint32_t f, double bound)
@@ -29,36 +29,36 @@ class HoneyBadgerActivation final : public Activation {
   double failureBound() const override { return m_failure; }
 
   std::unique_ptr<ClientActivation> client(offline::ClientStage correlations) const override {
-    return std::make_unique<Client>(m_evaluation, std::move(correlations.powers));
+    return std::make_unique<Client>(m_evaluation, std::move(correlations.coefficients));
   }
   std::unique_ptr<EngineActivation> engine(offline::EngineStage correlations) const override {
     return std::make_unique<Engine>(m_evaluation, std::move(correlations));
   }
 
  private:
-  using Powers = std::vector<SecureVector<U128>>;
-  static std::vector<const U128*> pointers(const Powers& powers, std::size_t first) {
+  using Coefficients = std::vector<SecureVector<U128>>;
+  static std::vector<const U128*> pointers(const Coefficients& coefficients, std::size_t first) {
     std::vector<const U128*> result;
-    for (const auto& power : powers) result.push_back(power.data() + first);
+    for (const auto& tensor : coefficients) result.push_back(tensor.data() + first);
     return result;
   }
 
   class Client final : public ClientActivation {
    public:
-    Client(const HoneyBadger& evaluation, Powers powers)
-        : m_polynomial(evaluation), m_powers(std::move(powers)) {}
+    Client(const HoneyBadger& evaluation, Coefficients coefficients)
+        : m_polynomial(evaluation), m_coefficients(std::move(coefficients)) {}
     Status evaluate(const Wire& wire, std::span<std::uint64_t> out) override {
       return inPieces(out.size(), kFrameWords, [&](std::size_t first, std::size_t count) -> Status {
         const auto piece = out.subspan(first, count);
         PILLARBOX_TRY(wire.receive(piece));
-        m_polynomial.evaluateClient(piece, pointers(m_powers, first), piece);
+        m_polynomial.evaluateClient(piece, pointers(m_coefficients, first), piece);
         return {};
       });
     }
 
    private:
     const HoneyBadger& m_polynomial;
-    Powers m_powers;
+    Coefficients m_coefficients;
   };
 
   class Engine final : public EngineActivation {
@@ -71,7 +71,7 @@ class HoneyBadgerActivation final : public Activation {
         out[i] = ring::narrow(share[i] + m_correlations.openingMask[i]);
       }
       PILLARBOX_TRY(sendAll(wire, out));
-      m_polynomial.evaluateEngine(out, pointers(m_correlations.powers, 0), out);
+      m_polynomial.evaluateEngine(out, pointers(m_correlations.coefficients, 0), out);
       return {};
     }
 

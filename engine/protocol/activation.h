@@ -88,9 +88,9 @@ class Activation {
   /// The probability of that: about, for one value, whatever it is within the bound.
   virtual double failureBound() const = 0;
 
-  /// What a correlation set holds for this. Null: powers of λ (HoneyBadger).
+  /// What a correlation set holds for this. Null: coefficients (HoneyBadger).
   virtual const offline::ProductPlan* products() const { return nullptr; }
-  /// @param correlations  made for products(), or dealt powers
+  /// @param correlations  made for products(), or coefficients
   virtual std::unique_ptr<ClientActivation> client(offline::ClientStage correlations) const = 0;
   virtual std::unique_ptr<EngineActivation> engine(offline::EngineStage correlations) const = 0;
 };

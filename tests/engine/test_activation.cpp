@@ -64,9 +64,9 @@ struct Dealt {
 };
 
 /// @param toEngine  becomes what the client sends the engine
-Dealt deal(const Activation& activation, std::uint32_t degree, const Words& share,
-           testing::RandomWords& data, Words& toEngine) {
-  const offline::DealtActivation dealing{degree, activation.products(), 7, share.size()};
+Dealt deal(const Activation& activation, const models::Polynomial& polynomial, std::uint32_t f,
+           const Words& share, testing::RandomWords& data, Words& toEngine) {
+  const offline::DealtActivation dealing{polynomial, f, activation.products(), 7, share.size()};
   const random::Seed clientSeed = data.seed(), engineSeed = data.seed();
   Words corrections;
   if (!dealing.deal(clientSeed, engineSeed, sinkInto(corrections)).ok()) qFatal("not dealt");
@@ -80,8 +80,9 @@ Dealt deal(const Activation& activation, std::uint32_t degree, const Words& shar
   return dealt;
 }
 
-Evaluated evaluate(const Activation& activation, std::uint32_t degree,
-                   const std::vector<std::int64_t>& z, testing::RandomWords& data) {
+Evaluated evaluate(const Activation& activation, const models::Polynomial& polynomial,
+                   std::uint32_t f, const std::vector<std::int64_t>& z,
+                   testing::RandomWords& data) {
   const std::size_t n = z.size();
   Words client(n), engine(n);
   for (std::size_t i = 0; i < n; ++i) {
@@ -89,7 +90,7 @@ Evaluated evaluate(const Activation& activation, std::uint32_t degree,
     engine[i] = static_cast<std::uint64_t>(z[i]) - client[i];
   }
   Evaluated result;
-  Dealt dealt = deal(activation, degree, client, data, result.offlineToEngine);
+  Dealt dealt = deal(activation, polynomial, f, client, data, result.offlineToEngine);
   const auto clientHalf = activation.client(std::move(dealt.client));
   const auto engineHalf = activation.engine(std::move(dealt.engine));
 
@@ -183,7 +184,7 @@ class TestActivation : public QObject {
     const auto activation =
         Activation::make(static_cast<Protocol>(protocol), polynomial, bits, kBound);
     const auto z = randomValues(3000, bits);
-    const Evaluated result = evaluate(*activation, polynomial.degree(), z, m_data);
+    const Evaluated result = evaluate(*activation, polynomial, bits, z, m_data);
     double worst = 0;
     for (std::size_t i = 0; i < z.size(); ++i) {
       const auto error = result.values[i] - models::evaluatePolynomial(polynomial, z[i], bits);
@@ -201,11 +202,11 @@ class TestActivation : public QObject {
     QFETCH(int, fc);
     QFETCH(QVector<qint64>, coefficients);
     const auto bits = static_cast<std::uint32_t>(f);
-    const auto activation = Activation::make(static_cast<Protocol>(protocol),
-                                             polynomialOf(fc, coefficients), bits, kBound);
+    const models::Polynomial polynomial = polynomialOf(fc, coefficients);
+    const auto activation =
+        Activation::make(static_cast<Protocol>(protocol), polynomial, bits, kBound);
     const std::size_t n = protocol::kFrameWords + 100;
-    const auto degree = static_cast<std::uint32_t>(coefficients.size() - 1);
-    const Evaluated result = evaluate(*activation, degree, randomValues(n, bits), m_data);
+    const Evaluated result = evaluate(*activation, polynomial, bits, randomValues(n, bits), m_data);
     const protocol::Cost cost = activation->cost(n);
     QCOMPARE(result.client.bytesReceived - net::kFrameHeaderBytes * result.client.framesReceived,
              cost.bytesToClient);
@@ -249,11 +250,12 @@ class TestActivation : public QObject {
   }
   void viewsAreUniform() {
     QFETCH(int, protocol);
-    const auto activation = Activation::make(static_cast<Protocol>(protocol),
-                                             {10, {322, 512, 160, 12, -3}}, 12, kBound);
+    const models::Polynomial polynomial{10, {322, 512, 160, 12, -3}};
+    const auto activation =
+        Activation::make(static_cast<Protocol>(protocol), polynomial, 12, kBound);
     for (const std::int64_t value : {std::int64_t{0}, std::int64_t{1} << 14}) {
       const std::vector<std::int64_t> z(4000, value);
-      const Evaluated result = evaluate(*activation, 4, z, m_data);
+      const Evaluated result = evaluate(*activation, polynomial, 12, z, m_data);
       QVERIFY(!result.toClient.empty());
       // HoneyBadger's openings have 56 bits.
       QVERIFY(looksUniform(result.toClient,
@@ -267,10 +269,11 @@ class TestActivation : public QObject {
   void aLostPeerIsAnError_data() { viewsAreUniform_data(); }
   void aLostPeerIsAnError() {
     QFETCH(int, protocol);
-    const auto activation = Activation::make(static_cast<Protocol>(protocol),
-                                             {10, {322, 512, 160, 12, -3}}, 12, kBound);
+    const models::Polynomial polynomial{10, {322, 512, 160, 12, -3}};
+    const auto activation =
+        Activation::make(static_cast<Protocol>(protocol), polynomial, 12, kBound);
     Words toEngine, out(10);
-    Dealt dealt = deal(*activation, 4, Words(10, 1), m_data, toEngine);
+    Dealt dealt = deal(*activation, polynomial, 12, Words(10, 1), m_data, toEngine);
     const auto client = activation->client(std::move(dealt.client));
     const Error lost{ErrorCode::Closed, "lost"};
     const Status status = client->evaluate({[](std::span<const std::uint64_t>) { return Status(); },

@@ -10,6 +10,7 @@
 #include "engine/ring/fixed_point.h"
 #include "engine/ring/narrow.h"
 #include "tests/support/random_words.h"
+#include "tests/support/taylor_shift.h"
 
 using namespace pillarbox;
 using models::LinearOp;
@@ -223,20 +224,19 @@ class TestDealing : public QObject {
         QVERIFY(sets.engine.stages[s].openingMask.empty());
         continue;
       }
-      QCOMPARE(sets.client.stages[s].powers.size(), std::size_t{4});
+      const auto& client = sets.client.stages[s].coefficients;
+      const auto& engine = sets.engine.stages[s].coefficients;
+      QCOMPARE(client.size(), std::size_t{4});
+      QCOMPARE(engine.size(), std::size_t{4});
       for (std::size_t i = 0; i < z0.size(); ++i) {
-        const auto shared = [&](std::size_t k) {
-          return sets.client.stages[s].powers[k - 1][i] + sets.engine.stages[s].powers[k - 1][i];
-        };
-        const U128 lambda = shared(1);
         // λ is a signed 56-bit integer, and the opening mask is z0' − λ in as many bits.
-        const auto low = static_cast<std::uint64_t>(lambda);
-        QCOMPARE(low, ring::narrow(low));
-        QVERIFY(lambda == static_cast<U128>(static_cast<I128>(static_cast<std::int64_t>(low))));
-        QCOMPARE(ring::narrow(sets.engine.stages[s].openingMask[i]), ring::narrow(z0[i] - low));
-        QVERIFY(shared(2) == lambda * lambda);
-        QVERIFY(shared(3) == lambda * lambda * lambda);
-        QVERIFY(shared(4) == lambda * lambda * lambda * lambda);
+        const std::uint64_t lambda = ring::narrow(z0[i] - sets.engine.stages[s].openingMask[i]);
+        const auto expected = testing::taylorShift(
+            *stage.activation, model.precisionBits,
+            static_cast<U128>(static_cast<I128>(static_cast<std::int64_t>(lambda))));
+        for (std::size_t k = 0; k < 4; ++k) {
+          QVERIFY(client[k][i] + engine[k][i] == expected[k]);
+        }
       }
     }
   }
@@ -345,8 +345,8 @@ class TestDealing : public QObject {
       for (const auto& stage : sets.client.stages) look(stage.mask);
       for (const auto& stage : sets.engine.stages) look(stage.outputMask);
       for (const auto& stage : sets.engine.stages) {
-        for (const auto& power : stage.powers) {
-          look({reinterpret_cast<const std::uint64_t*>(power.data()), 2 * power.size()});
+        for (const auto& tensor : stage.coefficients) {
+          look({reinterpret_cast<const std::uint64_t*>(tensor.data()), 2 * tensor.size()});
         }
       }
     }

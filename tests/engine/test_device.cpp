@@ -349,19 +349,17 @@ class TestDevice : public QObject {
       }
       const protocol::HoneyBadger reference(polynomial, 12);
       const Words opening = m_data.words(count);
-      std::vector<std::vector<U128>> powers(degree, std::vector<U128>(count));
+      std::vector<std::vector<U128>> coefficients(degree, std::vector<U128>(count));
       PolynomialArguments arguments{};
       std::vector<Buffer<U128>> buffers;
       std::vector<const U128*> pointers;
-      for (std::uint32_t k = 0; k < degree; ++k) {
-        for (U128& power : powers[k]) power = m_data.wide();
-        buffers.push_back(bench.put(powers[k]));
-        arguments.powers[k] = buffers.back().data();
-        pointers.push_back(powers[k].data());
+      for (std::uint32_t i = 0; i < degree; ++i) {
+        for (U128& coefficient : coefficients[i]) coefficient = m_data.wide();
+        buffers.push_back(bench.put(coefficients[i]));
+        arguments.coefficients[i] = buffers.back().data();
+        pointers.push_back(coefficients[i].data());
       }
-      U128* next = arguments.coefficients;
-      for (const auto& row : reference.coefficients())
-        next = std::copy(row.begin(), row.end(), next);
+      arguments.leading = reference.leading();
       const auto tensor = bench.put(opening);
       arguments.opening = arguments.out = tensor.data();
       arguments.count = count;

@@ -118,9 +118,9 @@ class RandomSet {
       if (words.size() < 2) continue;
       stage.openingMask.assign(words[1].begin(), words[1].end());
       for (std::size_t k = 2; k < words.size(); ++k) {
-        auto& power = stage.powers.emplace_back();
+        auto& tensor = stage.coefficients.emplace_back();
         for (std::size_t i = 0; i < words[k].size(); i += 2) {
-          power.push_back((static_cast<U128>(words[k][i]) << 64) | words[k][i + 1]);
+          tensor.push_back((static_cast<U128>(words[k][i]) << 64) | words[k][i + 1]);
         }
       }
     }
@@ -494,7 +494,7 @@ class TestDeviceInference : public QObject {
     std::uint64_t bytes = 0;
     for (const offline::EngineStage& stage : set.make().stages) {
       bytes += 8 * (stage.outputMask.size() + stage.openingMask.size());
-      for (const auto& power : stage.powers) bytes += sizeof(U128) * power.size();
+      for (const auto& tensor : stage.coefficients) bytes += sizeof(U128) * tensor.size();
     }
     QCOMPARE(times.copiedBytes, bytes);
   }

@@ -12,8 +12,10 @@
 #include "engine/protocol/honeybadger.h"
 #include "engine/ring/reference.h"
 #include "tests/support/random_words.h"
+#include "tests/support/taylor_shift.h"
 
 using namespace pillarbox;
+using offline::Party;
 using protocol::HoneyBadger;
 
 namespace {
@@ -27,33 +29,40 @@ std::uint64_t parseWord(const std::string& text) {
   return static_cast<std::uint64_t>(parseWide(text));
 }
 
+/// A party's shares, a tensor each.
+using Shares = std::vector<SecureVector<U128>>;
+
+std::vector<const U128*> pointersTo(const Shares& shares) {
+  std::vector<const U128*> pointers;
+  for (const auto& tensor : shares) pointers.push_back(tensor.data());
+  return pointers;
+}
+
 /// One activation, all steps of the dealer mode, on fresh masks.
 struct Activation {
   std::int64_t value;  // of the result, f fraction bits
   std::int64_t opening;
 };
-Activation activate(const HoneyBadger& polynomial, testing::RandomWords& data, std::int64_t z,
-                    std::uint32_t truncation) {
+Activation activate(const models::Polynomial& polynomial, std::uint32_t f,
+                    testing::RandomWords& data, std::int64_t z, std::uint32_t truncation) {
   const std::uint64_t z0 = data.word(), z1 = static_cast<std::uint64_t>(z) - z0;
   const std::uint64_t lambda0 = data.word(), lambda1 = data.word();
   const std::uint64_t d0 = ring::truncateClient(z0, truncation) - lambda0;
   const std::uint64_t opening = ring::truncateEngine(z1, truncation) + d0 - lambda1;
   const I128 lambda = static_cast<std::int64_t>(lambda0 + lambda1);
-  std::vector<U128> client, engine;
+  Shares client, engine;
   U128 power = 1;
   for (std::uint32_t k = 1; k <= polynomial.degree(); ++k) {
     power *= static_cast<U128>(lambda);
-    engine.push_back(data.wide());
-    client.push_back(power - engine.back());
+    engine.emplace_back(1, data.wide());
+    client.emplace_back(1, power - engine.back()[0]);
   }
-  std::vector<const U128*> clientPointers, enginePointers;
-  for (std::size_t k = 0; k < client.size(); ++k) {
-    clientPointers.push_back(&client[k]);
-    enginePointers.push_back(&engine[k]);
-  }
+  offline::powersToCoefficients(polynomial, f, Party::Client, client);
+  offline::powersToCoefficients(polynomial, f, Party::Engine, engine);
+  const HoneyBadger honeyBadger(polynomial, f);
   std::uint64_t y0 = 0, y1 = 0;
-  polynomial.evaluateClient({&opening, 1}, clientPointers, {&y0, 1});
-  polynomial.evaluateEngine({&opening, 1}, enginePointers, {&y1, 1});
+  honeyBadger.evaluateClient({&opening, 1}, pointersTo(client), {&y0, 1});
+  honeyBadger.evaluateEngine({&opening, 1}, pointersTo(engine), {&y1, 1});
   return {static_cast<std::int64_t>(y0 + y1), static_cast<std::int64_t>(opening)};
 }
 
@@ -89,17 +98,24 @@ class TestHoneyBadger : public QObject {
       }
       QCOMPARE(std::to_string(static_cast<std::int64_t>(opening)),
                row["opening_signed"].get<std::string>());
-      std::vector<U128> client, engine;
-      for (const auto& share : row["lambda_powers_p0"]) client.push_back(parseWide(share));
-      for (const auto& share : row["lambda_powers_p1"]) engine.push_back(parseWide(share));
-      QVERIFY(honeyBadger.clientValue(opening, client) == parseWide(row["y0"]));
-      QVERIFY(honeyBadger.engineValue(opening, engine) == parseWide(row["y1"]));
-      std::vector<const U128*> clientPointers, enginePointers;
-      for (const U128& share : client) clientPointers.push_back(&share);
-      for (const U128& share : engine) enginePointers.push_back(&share);
+      const auto coefficients = [&](const char* powers, Party party) {
+        Shares shares;
+        for (const auto& share : row[powers]) shares.emplace_back(1, parseWide(share));
+        offline::powersToCoefficients(polynomial, f, party, shares);
+        return shares;
+      };
+      const Shares client = coefficients("lambda_powers_p0", Party::Client);
+      const Shares engine = coefficients("lambda_powers_p1", Party::Engine);
+      const auto untruncated = [&](Party party, const Shares& shares) {
+        std::vector<U128> values;
+        for (const auto& tensor : shares) values.push_back(tensor[0]);
+        return honeyBadger.value(party, opening, values);
+      };
+      QVERIFY(untruncated(Party::Client, client) == parseWide(row["y0"]));
+      QVERIFY(untruncated(Party::Engine, engine) == parseWide(row["y1"]));
       std::uint64_t y0 = 0, y1 = 0;
-      honeyBadger.evaluateClient({&opening, 1}, clientPointers, {&y0, 1});
-      honeyBadger.evaluateEngine({&opening, 1}, enginePointers, {&y1, 1});
+      honeyBadger.evaluateClient({&opening, 1}, pointersTo(client), {&y0, 1});
+      honeyBadger.evaluateEngine({&opening, 1}, pointersTo(engine), {&y1, 1});
       QCOMPARE(y0, word("y0_truncated"));
       QCOMPARE(y1, word("y1_truncated"));
       QCOMPARE(y0 - word("r"), word("m"));
@@ -124,12 +140,11 @@ class TestHoneyBadger : public QObject {
     const models::Polynomial polynomial{static_cast<std::uint32_t>(fc),
                                         {coefficients.begin(), coefficients.end()}};
     const auto bits = static_cast<std::uint32_t>(f);
-    const HoneyBadger honeyBadger(polynomial, bits);
     const std::uint32_t drop = polynomial.degree() * bits + polynomial.fractionBits - bits;
     for (int i = 0; i < 20000; ++i) {
       const std::int64_t z =
           m_data.between(-(std::int64_t{6} << (f + 12)), std::int64_t{6} << (f + 12));
-      const Activation got = activate(honeyBadger, m_data, z, 12);
+      const Activation got = activate(polynomial, bits, m_data, z, 12);
       // The truncation of z may round up or down: the value is that of one of both neighbours.
       bool matches = false;
       for (const std::int64_t neighbour : {z >> 12, (z >> 12) + 1}) {
@@ -144,11 +159,10 @@ class TestHoneyBadger : public QObject {
   // A wrap in any step would be off by a power of two far outside the tolerance.
   void noWrapAtTheEdgeOfTheRange() {
     const models::Polynomial polynomial{10, {322, 512, 160, 0, -3}};
-    const HoneyBadger honeyBadger(polynomial, 12);
     for (int i = 0; i < 1000000; ++i) {
       const std::int64_t edge = (std::int64_t{5} << 24) - m_data.between(0, 4096);
       const std::int64_t z = (i & 1) != 0 ? edge : -edge;
-      const Activation got = activate(honeyBadger, m_data, z, 12);
+      const Activation got = activate(polynomial, 12, m_data, z, 12);
       const auto exact = static_cast<std::int64_t>(
           static_cast<I128>(ring::reference::polynomial(polynomial, 12, z >> 12)) >> 46);
       QVERIFY2(std::abs(got.value - exact) <= 4,
@@ -160,14 +174,13 @@ class TestHoneyBadger : public QObject {
   // often (chi-square with 15 degrees of freedom; 60 has probability below 1e-6).
   void openingsAreUniform() {
     const models::Polynomial polynomial{10, {322, 512, 160, 0, -3}};
-    const HoneyBadger honeyBadger(polynomial, 12);
     constexpr int kSamples = 32000;
     for (const std::int64_t z : {std::int64_t{0}, std::int64_t{5} << 24}) {
       for (const int shift : {60, 0}) {
         std::array<int, 16> counts{};
         for (int i = 0; i < kSamples; ++i) {
           const auto opening =
-              static_cast<std::uint64_t>(activate(honeyBadger, m_data, z, 12).opening);
+              static_cast<std::uint64_t>(activate(polynomial, 12, m_data, z, 12).opening);
           ++counts[(opening >> shift) & 15];
         }
         double chiSquare = 0;
@@ -179,25 +192,30 @@ class TestHoneyBadger : public QObject {
     }
   }
 
-  // Vector and scalar evaluation: the same words for uniform and for extreme inputs.
-  void vectorsMatchScalars_data() {
+  // What a party computes is linear in its shares, so it can be held against the definition for any
+  // shares, consistent or not: sum_k q_k(δ) [λ^k] with q_k(δ) = sum_j C_j 2^(f(d-j)) binom(j, k)
+  // δ^(j-k), q_0 the engine's; here by shifting the polynomial to where the share of λ counts.
+  void coefficientsStandForPowers_data() {
     QTest::addColumn<QVector<qint64>>("coefficients");
     QTest::addColumn<int>("bits");
     QTest::newRow("degree 4") << QVector<qint64>{322, 512, 160, 0, -3} << 12;
     QTest::newRow("degree 1") << QVector<qint64>{-5, 1024} << 20;
     QTest::newRow("degree 2, all negative") << QVector<qint64>{-1, -2, -3} << 24;
     QTest::newRow("degree 3, large") << QVector<qint64>{1LL << 40, -(1LL << 40), 7, 99} << 16;
+    QTest::newRow("degree 5") << QVector<qint64>{4, -3, 0, 1, 0, 7} << 12;
+    QTest::newRow("degree 6") << QVector<qint64>{14107, 32768, 15024, 0, -727, 0, 15} << 13;
+    QTest::newRow("degree 7") << QVector<qint64>{1, 2, 3, 4, 5, 6, -7, 8} << 11;
     QTest::newRow("degree 8") << QVector<qint64>{1, -2, 3, -4, 5, -6, 7, -8, 9} << 11;
   }
-  void vectorsMatchScalars() {
+  void coefficientsStandForPowers() {
     QFETCH(QVector<qint64>, coefficients);
     QFETCH(int, bits);
     models::Polynomial polynomial;
     polynomial.coefficients.assign(coefficients.begin(), coefficients.end());
-    const HoneyBadger vectors(polynomial, static_cast<std::uint32_t>(bits));
-    HoneyBadger scalars(polynomial, static_cast<std::uint32_t>(bits));
-    scalars.useScalar();
-    constexpr std::size_t kCount = 1005;  // not a multiple of a vector
+    const auto f = static_cast<std::uint32_t>(bits);
+    const std::uint32_t degree = polynomial.degree();
+    const HoneyBadger honeyBadger(polynomial, f);
+    constexpr std::size_t kCount = 1005;
     std::vector<std::uint64_t> opening = m_data.words(kCount);
     const std::uint64_t extremes[] = {0,
                                       1,
@@ -207,44 +225,65 @@ class TestHoneyBadger : public QObject {
                                       (std::uint64_t{1} << 52) - 1,
                                       std::uint64_t{1} << 52};
     std::copy(std::begin(extremes), std::end(extremes), opening.begin());
-    std::vector<std::vector<U128>> shares(polynomial.degree());
-    std::vector<const U128*> powers;
-    for (auto& share : shares) {
-      for (std::size_t i = 0; i < kCount; ++i) share.push_back(m_data.wide());
-      for (std::size_t i = 100; i < 200; ++i) share[i] = 0;
-      for (std::size_t i = 200; i < 300; ++i) share[i] = ~static_cast<U128>(0);
-      powers.push_back(share.data());
+    Shares powers(degree);
+    for (auto& power : powers) {
+      for (std::size_t i = 0; i < kCount; ++i) power.push_back(m_data.wide());
+      for (std::size_t i = 100; i < 200; ++i) power[i] = 0;
+      for (std::size_t i = 200; i < 300; ++i) power[i] = ~static_cast<U128>(0);
     }
-    std::vector<std::uint64_t> fast(kCount), slow(kCount);
-    vectors.evaluateClient(opening, powers, fast);
-    scalars.evaluateClient(opening, powers, slow);
-    QVERIFY(fast == slow);
-    vectors.evaluateEngine(opening, powers, fast);
-    scalars.evaluateEngine(opening, powers, slow);
-    QVERIFY(fast == slow);
+    Shares client(powers.begin(), powers.end()), engine(powers.begin(), powers.end());
+    offline::powersToCoefficients(polynomial, f, Party::Client, client);
+    offline::powersToCoefficients(polynomial, f, Party::Engine, engine);
+    std::vector<std::uint64_t> y0(kCount), y1(kCount);
+    honeyBadger.evaluateClient(opening, pointersTo(client), y0);
+    honeyBadger.evaluateEngine(opening, pointersTo(engine), y1);
+    for (std::size_t n = 0; n < kCount; ++n) {
+      // The coefficients of p(δ + X) are the q_k(δ).
+      const auto q = testing::taylorShift(
+          polynomial, f,
+          static_cast<U128>(static_cast<I128>(static_cast<std::int64_t>(opening[n]))));
+      U128 expected = 0;
+      for (std::uint32_t k = 1; k <= degree; ++k) expected += q[k] * powers[k - 1][n];
+      const std::uint32_t drop = honeyBadger.truncation();
+      QCOMPARE(y0[n], static_cast<std::uint64_t>(ring::truncateClient(expected, drop)));
+      QCOMPARE(y1[n], static_cast<std::uint64_t>(ring::truncateEngine(expected + q[0], drop)));
+    }
     // In place, as the executor calls it.
-    fast = opening;
-    vectors.evaluateEngine(fast, powers, fast);
-    QVERIFY(fast == slow);
+    std::vector<std::uint64_t> inPlace = opening;
+    honeyBadger.evaluateEngine(inPlace, pointersTo(engine), inPlace);
+    QVERIFY(inPlace == y1);
   }
 
-  // The scalar path gathers an element's shares on its stack, and overwrites them when it is done.
+  void refusesPowersOfDifferentSizes() {
+    const models::Polynomial polynomial{10, {322, 512, 160}};
+    Shares shares(2);
+    shares[0].resize(4);
+    shares[1].resize(5);
+    QVERIFY_EXCEPTION_THROWN(offline::powersToCoefficients(polynomial, 12, Party::Client, shares),
+                             std::logic_error);
+    shares[1].resize(4);
+    shares.emplace_back(4);
+    QVERIFY_EXCEPTION_THROWN(offline::powersToCoefficients(polynomial, 12, Party::Client, shares),
+                             std::logic_error);
+  }
+
+  // Neither making the coefficients nor evaluating leaves shares on the stack.
   void sharesDoNotStayOnTheStack() {
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
     QSKIP("instrumented code keeps copies of its own; what is shipped is not instrumented");
 #endif
-    HoneyBadger polynomial({10, {322, 512, 160, 0, -3}}, 12);
-    polynomial.useScalar();
     struct Work {
-      const HoneyBadger& polynomial;
+      models::Polynomial polynomial{10, {322, 512, 160, 0, -3}};
       std::vector<std::uint64_t> opening, out;
-      std::vector<const U128*> powers;
-    } work{polynomial, m_data.words(3), std::vector<std::uint64_t>(3), {}};
-    std::vector<std::vector<U128>> shares(4);
-    for (auto& share : shares) {
+      Shares shares, powers;
+    } work;
+    work.opening = m_data.words(3);
+    work.out.resize(3);
+    for (std::uint32_t k = 0; k < work.polynomial.degree(); ++k) {
+      auto& share = work.shares.emplace_back();
       for (int i = 0; i < 3; ++i) share.push_back(m_data.wide());
-      work.powers.push_back(share.data());
     }
+    work.powers = work.shares;
     // A thread on memory that can be looked through afterwards.
     constexpr std::size_t kStack = std::size_t{1} << 20;
     std::vector<std::uint64_t> stack(kStack / 8 + 512);
@@ -256,7 +295,9 @@ class TestHoneyBadger : public QObject {
     pthread_t thread{};
     const auto run = [](void* argument) -> void* {
       auto& todo = *static_cast<Work*>(argument);
-      todo.polynomial.evaluateClient(todo.opening, todo.powers, todo.out);
+      offline::powersToCoefficients(todo.polynomial, 12, Party::Client, todo.shares);
+      HoneyBadger(todo.polynomial, 12)
+          .evaluateClient(todo.opening, pointersTo(todo.shares), todo.out);
       return nullptr;
     };
     QCOMPARE(pthread_create(&thread, &attributes, run, &work), 0);
@@ -267,10 +308,12 @@ class TestHoneyBadger : public QObject {
     };
     // It was the thread's stack.
     QVERIFY(std::any_of(stack.begin(), stack.end(), [](std::uint64_t word) { return word != 0; }));
-    for (const auto& share : shares) {
-      for (const U128 value : share) {
-        QVERIFY(!found(static_cast<std::uint64_t>(value)));
-        QVERIFY(!found(static_cast<std::uint64_t>(value >> 64)));
+    for (const Shares& shares : {work.powers, work.shares}) {
+      for (const auto& share : shares) {
+        for (const U128 value : share) {
+          QVERIFY(!found(static_cast<std::uint64_t>(value)));
+          QVERIFY(!found(static_cast<std::uint64_t>(value >> 64)));
+        }
       }
     }
   }

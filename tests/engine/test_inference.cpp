@@ -14,6 +14,7 @@
 #include "models/oracle.h"
 #include "tests/support/faulty_transport.h"
 #include "tests/support/model_factory.h"
+#include "tests/support/taylor_shift.h"
 #include "tests/support/two_party.h"
 
 using namespace pillarbox;
@@ -111,7 +112,8 @@ const char* why(const Result<T>& result) {
 
 /// Gives dealt sets the masks of the two-party mode: λ = λ0 + λ1 over the integers, λ0 the client's
 /// truncated share, λ1 of 56 bits and now and then next to an end of its range.
-void useIntegerMasks(testing::DealtSets& sets, testing::RandomWords& data) {
+void useIntegerMasks(const models::PublicModel& model, testing::DealtSets& sets,
+                     testing::RandomWords& data) {
   const auto widen = [](std::uint64_t word) {
     return static_cast<U128>(static_cast<I128>(static_cast<std::int64_t>(word)));
   };
@@ -119,22 +121,27 @@ void useIntegerMasks(testing::DealtSets& sets, testing::RandomWords& data) {
   for (std::size_t s = 0; s < sets.client.stages.size(); ++s) {
     auto& client = sets.client.stages[s];
     auto& engine = sets.engine.stages[s];
+    const models::Polynomial& polynomial = *model.stages[s].activation;
+    const std::uint32_t degree = polynomial.degree(), f = model.precisionBits;
+    client.share.resize(client.mask.size());
     for (std::size_t i = 0; i < client.mask.size(); ++i) {
+      // λ as dealt, of R_{d-1} = d C_d λ + 2^f C_{d-1}.
+      const U128 next = client.coefficients[degree - 1][i] + engine.coefficients[degree - 1][i];
+      const I128 multiple = static_cast<I128>(next) -
+                            static_cast<I128>(polynomial.coefficients[degree - 1]) * (I128{1} << f);
+      const auto dealt = static_cast<std::uint64_t>(
+          multiple / (static_cast<I128>(polynomial.coefficients[degree]) * degree));
       // The share is known up to what lies above 56 bits, which a truncated one does not use.
-      const auto dealt = static_cast<std::uint64_t>(client.powers[0][i] + engine.powers[0][i]);
       const std::uint64_t own = ring::narrow(engine.openingMask[i] + dealt);
       const std::uint64_t other = i % 8 == 0   ? kNearTheEnd
                                   : i % 8 == 1 ? 0 - kNearTheEnd
                                                : ring::narrow(data.word());
       engine.openingMask[i] = 0 - other;
-      const U128 lambda = widen(own) + widen(other);
-      client.powers[0][i] = widen(own);
-      engine.powers[0][i] = widen(other);
-      U128 power = lambda;
-      for (std::size_t k = 1; k < client.powers.size(); ++k) {
-        power *= lambda;
-        engine.powers[k][i] = data.wide();
-        client.powers[k][i] = power - engine.powers[k][i];
+      client.share[i] = own;
+      const auto coefficients = testing::taylorShift(polynomial, f, widen(own) + widen(other));
+      for (std::uint32_t k = 0; k < degree; ++k) {
+        engine.coefficients[k][i] = data.wide();
+        client.coefficients[k][i] = coefficients[k] - engine.coefficients[k][i];
       }
     }
   }
@@ -183,7 +190,7 @@ class TestInference : public QObject {
       const auto image = testing::randomImage(loaded.model.input, m_data.word());
       testing::DealtSets sets =
           testing::dealBoth(model, m_data, twoParty ? offline::Mode::Dealer : mode);
-      if (twoParty) useIntegerMasks(sets, m_data);
+      if (twoParty) useIntegerMasks(loaded.model, sets, m_data);
       const auto outcome = testing::runBoth(model, channels, std::move(sets), image);
       QVERIFY2(outcome.engine.ok(), outcome.engine.error().message.c_str());
       QVERIFY2(outcome.client.ok(), why(outcome.client));

@@ -1,5 +1,5 @@
 // HoneyBadger's step in Z_2^128, the engine's side: engine/protocol/honeybadger.h, word by word.
-// One thread a value. For degree 4 it reads 72 bytes a value and does 14 products, so that memory
+// One thread a value. For degree 4 it reads 72 bytes a value and does 4 products, so that memory
 // decides its speed.
 #pragma once
 
@@ -12,15 +12,8 @@ __global__ void polynomialKernel(PolynomialArguments a) {
   if (i >= a.count) return;
   const auto opening =
       static_cast<U128>(static_cast<I128>(static_cast<std::int64_t>(a.opening[i])));
-  const U128* coefficients = a.coefficients;
-  U128 sum = 0;
-  for (std::uint32_t k = 0; k <= a.degree; ++k) {
-    const std::uint32_t last = a.degree - k;
-    U128 q = coefficients[last];
-    for (std::uint32_t j = last; j-- > 0;) q = q * opening + coefficients[j];
-    sum += k == 0 ? q : q * a.powers[k - 1][i];
-    coefficients += last + 1;
-  }
+  U128 sum = a.leading;
+  for (std::uint32_t j = a.degree; j-- > 0;) sum = sum * opening + a.coefficients[j][i];
   // The engine's truncation; see ring::truncateEngine.
   const U128 share = 0 - static_cast<U128>(static_cast<I128>(0 - sum) >> a.truncation);
   a.out[i] = static_cast<std::uint64_t>(share);

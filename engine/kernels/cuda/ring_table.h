@@ -95,11 +95,10 @@ struct VectorArguments {
 struct PolynomialArguments {
   static constexpr std::uint32_t kMaxDegree = 8;
   const std::uint64_t* opening;
-  const U128* powers[kMaxDegree];  ///< [k - 1]
-  std::uint64_t* out;              ///< may be `opening`
+  const U128* coefficients[kMaxDegree];  ///< shares of R_0 .. R_{degree-1}
+  std::uint64_t* out;                    ///< may be `opening`
   std::uint32_t count, degree, truncation;
-  /// q_0's coefficients of the opening's powers 0..degree, q_1's of 0..degree-1, and so on.
-  U128 coefficients[(kMaxDegree + 1) * (kMaxDegree + 2) / 2];
+  U128 leading;  ///< C_degree
 };
 
 /// Measurements of what the device can do at best (peak.cuh).

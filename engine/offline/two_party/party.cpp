@@ -12,6 +12,7 @@
 
 #include "engine/he/wire.h"
 #include "engine/kernels/stage.h"
+#include "engine/offline/coefficients.h"
 #include "engine/offline/dealing.h"
 #include "engine/offline/two_party/linear.h"
 #include "engine/offline/two_party/powers.h"
@@ -207,13 +208,16 @@ double groupWork(const PowersPlan& plan) {
   return static_cast<double>(plan.slots()) / 8192 * 60.0 * plan.levels();
 }
 
-void copyPowers(const std::vector<PowersPiece>& pieces, const std::vector<SecureVector<U128>>& from,
-                const std::function<std::vector<SecureVector<U128>>&(std::uint32_t)>& to) {
+/// Shares of the powers of a stage's masks.
+using Powers = std::vector<SecureVector<U128>>;
+
+/// @param to  by stage
+void copyPowers(const std::vector<PowersPiece>& pieces, const Powers& from,
+                std::vector<Powers>& to) {
   for (const PowersPiece& piece : pieces) {
-    auto& powers = to(piece.stage);
     for (std::size_t k = 0; k < from.size(); ++k) {
       std::copy_n(from[k].begin() + static_cast<std::ptrdiff_t>(piece.slot), piece.count,
-                  powers[k].begin() + static_cast<std::ptrdiff_t>(piece.first));
+                  to[piece.stage][k].begin() + static_cast<std::ptrdiff_t>(piece.first));
     }
   }
 }
@@ -277,9 +281,9 @@ std::vector<Words> drawFactors(const random::Seed& seed, std::size_t stage, std:
   return factors;
 }
 
-/// Shares of the powers before any group is made: λ itself, sign-extended, and room for the rest.
-std::vector<SecureVector<U128>> firstPowers(std::uint32_t degree, const Words& lambda) {
-  std::vector<SecureVector<U128>> powers;
+/// Before any group is made: λ itself, sign-extended, and room for the rest.
+Powers firstPowers(std::uint32_t degree, const Words& lambda) {
+  Powers powers;
   for (std::uint32_t k = 1; k <= degree; ++k) powers.emplace_back(lambda.size(), 0);
   if (degree > 0) {
     std::transform(lambda.begin(), lambda.end(), powers[0].begin(), [](std::uint64_t value) {
@@ -426,7 +430,8 @@ struct SetPlan::Parts {
   }
   std::uint64_t clientMemory(const SetCost& cost, unsigned threads) const {
     const std::uint64_t limb = 8 * linear->parameters().degree();
-    return 2 * offlineCost(*model, correlations).clientMemoryBytes +
+    const std::uint64_t shares = ofPowers() ? 8 * model->activationCount() : 0;  // λ0
+    return 2 * (offlineCost(*model, correlations).clientMemoryBytes + shares) +
            std::max<std::uint64_t>(threads * 32 * limb, groupMemory) +
            std::min(cost.bytesToEngine, 2 * kWindowBytes);
   }
@@ -574,6 +579,7 @@ class Client : public ClientParty {
       std::vector<std::vector<std::byte>> requests;
     };
     std::vector<Groups> windows;
+    std::vector<Powers> powers;  ///< by stage
     ClientSet set;
 
     Result<ClientSet> run(std::uint64_t index, const random::Seed& seed) {
@@ -622,9 +628,14 @@ class Client : public ClientParty {
         }
       }
       if (set.stages.empty()) takeStages();
-      for (std::size_t s = 0; s < set.stages.size() && !parts.ofPowers(); ++s) {
-        set.stages[s].share = std::move(shares[s]);
-        set.stages[s].products.factors = std::move(factors[s]);
+      for (std::size_t s = 0; s < set.stages.size(); ++s) {
+        ClientStage& stage = set.stages[s];
+        stage.share = std::move(shares[s]);
+        stage.products.factors = std::move(factors[s]);
+        if (!parts.ofPowers()) continue;
+        powersToCoefficients(*model.stages[s].activation, model.precisionBits, Party::Client,
+                             powers[s]);
+        stage.coefficients = std::move(powers[s]);
       }
       set.inputMask = std::move(masks[0]);
       set.logitShare = std::move(shares.back());
@@ -767,10 +778,7 @@ class Client : public ClientParty {
         for (std::size_t g = first; g < first + count; ++g) {
           const std::vector<PowersPiece>& pieces = batch.groups[window.first + g];
           if (parts.ofPowers()) {
-            copyPowers(
-                pieces, here.groups[g]->powers(), [&](std::uint32_t stage) -> auto& {
-                  return set.stages[stage].powers;
-                });
+            copyPowers(pieces, here.groups[g]->powers(), powers);
           } else {
             copySums(
                 pieces, *here.groups[g], [&](std::uint32_t stage) -> auto& {
@@ -793,7 +801,7 @@ class Client : public ClientParty {
         if (const ProductPlan* products = parts.correlations.of(s)) {
           stage.products.sums = emptySums(*products, shares[s].size());
         } else {
-          stage.powers = firstPowers(model.stages[s].activation->degree(), shares[s]);
+          powers.push_back(firstPowers(model.stages[s].activation->degree(), shares[s]));
         }
       }
     }
@@ -891,6 +899,7 @@ class Engine : public EngineParty {
     PILLARBOX_TRY(linearPhase(channel, keys, set, progress));
 
     std::vector<Words> lambda(model.stages.size());
+    std::vector<Powers> powers(model.stages.size());
     PILLARBOX_ASSIGN(const random::Seed seed, random::freshSeed());
     for (std::size_t s = 0; s < model.stages.size(); ++s) {
       const Stage& stage = model.stages[s];
@@ -904,12 +913,18 @@ class Engine : public EngineParty {
       PILLARBOX_ASSIGN(lambda[s],
                        m_parts.batches[m_batchOf[s]].plan.drawLambda(stage.output.size()));
       EngineStage& correlations = set.stages[s];
-      correlations.powers = firstPowers(stage.activation->degree(), lambda[s]);
+      powers[s] = firstPowers(stage.activation->degree(), lambda[s]);
       correlations.openingMask.resize(lambda[s].size());
       std::transform(lambda[s].begin(), lambda[s].end(), correlations.openingMask.begin(),
                      [](std::uint64_t value) { return std::uint64_t{0} - value; });
     }
-    PILLARBOX_TRY(powersPhase(channel, keys, lambda, set, progress));
+    PILLARBOX_TRY(powersPhase(channel, keys, lambda, powers, set, progress));
+    for (std::size_t s = 0; s < powers.size(); ++s) {
+      if (powers[s].empty()) continue;
+      powersToCoefficients(*model.stages[s].activation, model.precisionBits, Party::Engine,
+                           powers[s]);
+      set.stages[s].coefficients = std::move(powers[s]);
+    }
     return set;
   }
 
@@ -985,7 +1000,7 @@ class Engine : public EngineParty {
   }
 
   Status powersPhase(net::Channel& channel, const Keys& keys, const std::vector<Words>& lambda,
-                     EngineSet& set, Progress& progress) const {
+                     std::vector<Powers>& powers, EngineSet& set, Progress& progress) const {
     for (const Window& window : m_parts.windows) {
       const PowersBatch& batch = m_parts.batches[window.batch];
       const PowersPlan& plan = batch.plan;
@@ -1023,10 +1038,7 @@ class Engine : public EngineParty {
           for (std::size_t g = first; g < first + count; ++g) {
             const std::vector<PowersPiece>& pieces = batch.groups[window.first + g];
             if (m_parts.ofPowers()) {
-              copyPowers(
-                  pieces, groups[g]->powers(), [&](std::uint32_t stage) -> auto& {
-                    return set.stages[stage].powers;
-                  });
+              copyPowers(pieces, groups[g]->powers(), powers);
             } else {
               copySums(
                   pieces, *groups[g], [&](std::uint32_t stage) -> auto& {

@@ -131,13 +131,20 @@ class TestHePowers : public QObject {
       z[i] = m_data.between(-(std::int64_t{1} << (kF + 2)), std::int64_t{1} << (kF + 2));
       opening[i] = static_cast<std::uint64_t>(z[i]) - lambda0[i] - lambda1[i];
     }
-    std::vector<const U128*> clientPowers, enginePowers;
-    for (std::uint32_t k = 0; k < degree; ++k) {
-      clientPowers.push_back(run.client.powers()[k].data());
-      enginePowers.push_back(run.engine.powers()[k].data());
-    }
-    honeyBadger.evaluateClient(opening, clientPowers, client);
-    honeyBadger.evaluateEngine(opening, enginePowers, engine);
+    const auto coefficients = [&](offline::Party party, const auto& powers) {
+      std::vector<SecureVector<U128>> shares(powers.begin(), powers.end());
+      offline::powersToCoefficients(polynomial, kF, party, shares);
+      return shares;
+    };
+    const auto pointers = [](const auto& shares) {
+      std::vector<const U128*> result;
+      for (const auto& tensor : shares) result.push_back(tensor.data());
+      return result;
+    };
+    const auto ofClient = coefficients(offline::Party::Client, run.client.powers());
+    const auto ofEngine = coefficients(offline::Party::Engine, run.engine.powers());
+    honeyBadger.evaluateClient(opening, pointers(ofClient), client);
+    honeyBadger.evaluateEngine(opening, pointers(ofEngine), engine);
     // With all 128 bits in use the truncation's wrap is likely enough (2^-15) to be met.
     const std::size_t checked = unused == 0 ? 16 : count;
     for (std::size_t i = 0; i < checked; ++i) {

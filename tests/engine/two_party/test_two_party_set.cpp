@@ -19,6 +19,7 @@
 #include "models/oracle.h"
 #include "tests/engine/two_party/two_party_ops.h"
 #include "tests/support/model_factory.h"
+#include "tests/support/taylor_shift.h"
 #include "tests/support/two_party.h"
 
 using namespace pillarbox;
@@ -112,21 +113,19 @@ QString wrongIn(const EngineModel& model, const offline::ClientSet& client,
                             description.precisionBits, stage.truncation};
     const std::uint32_t bits = PowersPlan::create(shape, share.size()).value().ringBits();
     const U128 ring = bits == 128 ? ~U128{0} : (U128{1} << bits) - 1;
-    const auto& mine = client.stages[s].powers;
-    const auto& theirs = engine.stages[s].powers;
+    const auto& mine = client.stages[s].coefficients;
+    const auto& theirs = engine.stages[s].coefficients;
     if (mine.size() != shape.degree || theirs.size() != shape.degree) return where + "degree";
     for (std::size_t i = 0; i < share.size(); ++i) {
       const auto lambda0 = static_cast<std::int64_t>(share[i]);
-      if (mine[0][i] != static_cast<U128>(static_cast<I128>(lambda0))) return where + "lambda0";
+      if (client.stages[s].share[i] != share[i]) return where + "lambda0";
       const auto lambda1 = -static_cast<std::int64_t>(engine.stages[s].openingMask[i]);
       const U128 lambda = static_cast<U128>(static_cast<I128>(lambda0) + lambda1);
-      U128 power = 1;
-      for (std::uint32_t k = 1; k <= shape.degree; ++k) {
-        power *= lambda;
-        // Powers whose terms are all zero in a polynomial are not made.
-        if (k > 1 && mine[k - 1][i] == 0 && theirs[k - 1][i] == 0) continue;
-        if (((mine[k - 1][i] + theirs[k - 1][i] - power) & ring) != 0) {
-          return where + "power " + QString::number(k);
+      const auto expected =
+          testing::taylorShift(*stage.activation, description.precisionBits, lambda);
+      for (std::uint32_t k = 0; k < shape.degree; ++k) {
+        if (((mine[k][i] + theirs[k][i] - expected[k]) & ring) != 0) {
+          return where + "coefficient " + QString::number(k);
         }
       }
     }
@@ -428,7 +427,8 @@ class TestTwoPartySet : public QObject {
     QVERIFY(differ(first.client->inputMask, second.client->inputMask));
     for (std::size_t s = 0; s < first.client->stages.size(); ++s) {
       QVERIFY(differ(first.client->stages[s].mask, second.client->stages[s].mask));
-      QVERIFY(differ(first.client->stages[s].powers[1], second.client->stages[s].powers[1]));
+      QVERIFY(differ(first.client->stages[s].coefficients[0],
+                     second.client->stages[s].coefficients[0]));
       QVERIFY(differ(first.engine->stages[s].outputMask, second.engine->stages[s].outputMask));
       QVERIFY(differ(first.engine->stages[s].openingMask, second.engine->stages[s].openingMask));
     }
@@ -622,7 +622,8 @@ class TestTwoPartySet : public QObject {
         stage.output = stage.ops[0].out;
         if (i + 1 < layers) stage.activation = models::Polynomial{10, {322, 512, 160, 0, -3}};
       }
-      const offline::OfflineCost set = offline::offlineCost(model);
+      offline::OfflineCost set = offline::offlineCost(model);
+      set.clientMemoryBytes += 8 * model.activationCount();  // λ0, which dealt sets do not keep
       const auto plan =
           SetPlan::create(std::make_shared<const models::PublicModel>(std::move(model))).value();
       return std::pair(plan->cost().clientMemoryBytes - 2 * set.clientMemoryBytes,
