@@ -1,11 +1,15 @@
 #include "engine/offline/coefficients.h"
 
+#include <algorithm>
 #include <stdexcept>
 #include <vector>
 
 namespace pillarbox::offline {
 
 namespace {
+
+/// Values whose powers are kept aside while coefficients take their place.
+constexpr std::size_t kBlock = 256;
 
 std::uint64_t binomial(std::uint32_t n, std::uint32_t k) {
   std::uint64_t value = 1;
@@ -35,13 +39,22 @@ void powersToCoefficients(const models::Polynomial& polynomial, std::uint32_t f,
   for (const auto& tensor : shares) fits = fits && tensor.size() == shares.front().size();
   if (!fits) throw std::logic_error("these are not the powers of one mask");
   const std::vector<std::vector<U128>> factors = factorsOf(polynomial, f);
-  SecureVector<U128> powers(degree);
-  for (std::size_t n = 0; n < shares.front().size(); ++n) {
-    for (std::uint32_t k = 0; k < degree; ++k) powers[k] = shares[k][n];
+  std::vector<SecureVector<U128>> powers(degree, SecureVector<U128>(kBlock));
+  const std::size_t count = shares.front().size();
+  for (std::size_t first = 0; first < count; first += kBlock) {
+    const std::size_t n = std::min(kBlock, count - first);
+    for (std::uint32_t k = 0; k < degree; ++k) {
+      std::copy_n(shares[k].data() + first, n, powers[k].data());
+    }
     for (std::uint32_t i = 0; i < degree; ++i) {
-      U128 sum = party == Party::Engine ? factors[i][0] : 0;
-      for (std::uint32_t k = 1; i + k <= degree; ++k) sum += factors[i][k] * powers[k - 1];
-      shares[i][n] = sum;
+      U128* const sum = shares[i].data() + first;
+      std::fill_n(sum, n, party == Party::Engine ? factors[i][0] : 0);
+      for (std::uint32_t k = 1; i + k <= degree; ++k) {
+        const U128 factor = factors[i][k];
+        const U128* const power = powers[k - 1].data();
+        if (factor == 0) continue;  // public
+        for (std::size_t j = 0; j < n; ++j) sum[j] += factor * power[j];
+      }
     }
   }
 }
