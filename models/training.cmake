@@ -130,6 +130,7 @@ function(training_program name)
   set_target_properties(${name} PROPERTIES CUDA_RUNTIME_LIBRARY Shared)
 endfunction()
 
+pillarbox_cold(training/main.cpp)
 training_program(pillarbox-train training/main.cpp)
 target_link_libraries(pillarbox-train_objects PUBLIC CLI11::CLI11)
 if(JEMALLOC_LIBRARY)

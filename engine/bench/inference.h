@@ -19,6 +19,7 @@ struct InferenceOptions {
   int repeat = 5;            ///< measured inferences, after one that is not
   int batch = 1;             ///< at the same time, each on a connection of its own
   bool check = false;        ///< compare the logits with the plaintext network's
+  unsigned threads = 0;      ///< that may compute the engine's side together; 0: one a core
   device::DevicePtr device;  ///< computes the engine's side; null: the processor
 };
 

@@ -197,6 +197,9 @@ struct InferenceCommand {
     command->add_option("--batch", options.batch, "Inferences at the same time, sharing the link")
         ->check(CLI::Range(1, 64))
         ->capture_default_str();
+    command->add_option("--threads", options.threads, "Of the engine; 0: one a core")
+        ->check(CLI::Range(0, 256))
+        ->capture_default_str();
     command->add_flag("--first-party", firstParty,
                       "Correlations dealt by the engine itself, as in the paper");
     command
@@ -292,6 +295,9 @@ struct ThroughputCommand {
         ->capture_default_str();
     command->add_option("--repeat", options.repeat, "Measurements; one more comes before")
         ->check(CLI::Range(1, 1000))
+        ->capture_default_str();
+    command->add_option("--threads", options.threads, "Of one inference; 0: one a core")
+        ->check(CLI::Range(0, 256))
         ->capture_default_str();
     device.addTo(command);
     output.addTo(command);

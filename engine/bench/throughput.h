@@ -23,6 +23,7 @@ struct ThroughputOptions {
   int clients = 8;
   int each = 2;              ///< inferences of a client, one after the other, in one measurement
   int repeat = 5;            ///< measurements of either kind, after one that is not counted
+  unsigned threads = 0;      ///< that may compute one inference together; 0: one a core
   device::DevicePtr device;  ///< computes the engine's side; null: the processor
 };
 

@@ -96,7 +96,7 @@ std::size_t PackedWeights::outputUnit() const {
 }
 
 void PackedWeights::applyPart(std::span<const std::uint64_t> in, std::span<std::uint8_t> scratch,
-                              const Part& part, std::span<std::uint64_t> out) const {
+                              const Part& part, std::span<std::uint64_t> out, Team* team) const {
   checkSizes(in.size(), scratch.size(), out.size());
   const auto fits = [](std::size_t first, std::size_t count, std::size_t unit, std::size_t all) {
     const std::size_t end = first + count;
@@ -107,19 +107,19 @@ void PackedWeights::applyPart(std::span<const std::uint64_t> in, std::span<std::
     throw std::logic_error("the operation " + m_op.name + " cannot be taken apart like this");
   }
 #if defined(__x86_64__)
-  if (m_pairs != nullptr) return m_pairs->apply(in, scratch.data(), part, out);
+  if (m_pairs != nullptr) return m_pairs->apply(in, scratch.data(), part, out, team);
 #endif
-  apply(in, scratch, out);
+  apply(in, scratch, out, team);
 }
 
 void PackedWeights::apply(std::span<const std::uint64_t> in, std::span<std::uint8_t> scratch,
-                          std::span<std::uint64_t> out) const {
+                          std::span<std::uint64_t> out, Team* team) const {
   checkSizes(in.size(), scratch.size(), out.size());
 #if defined(__x86_64__)
   if (m_tiles != nullptr) return m_tiles->apply(in, scratch.data(), out);
   if (m_pairs != nullptr) {
     return m_pairs->apply(in, scratch.data(),
-                          {0, m_op.in.channels, 0, m_op.out.channels, false, true}, out);
+                          {0, m_op.in.channels, 0, m_op.out.channels, false, true}, out, team);
   }
 #endif
   const std::span<const std::int32_t> weights = m_weights;

@@ -10,6 +10,7 @@
 
 #include "engine/core/secure_vector.h"
 #include "engine/kernels/linear.h"
+#include "engine/kernels/team.h"
 #include "models/description.h"
 
 namespace pillarbox::kernels {
@@ -38,8 +39,9 @@ class PackedWeights {
   /// out = the op applied to `in`, mod 2^64, without bias.
   /// @param in, out  the op's tensors, not overlapping
   /// @param scratch  at least scratchBytes(), 64-byte aligned; contents don't matter
+  /// @param team     whose helpers may take a share; null: nobody
   void apply(std::span<const std::uint64_t> in, std::span<std::uint8_t> scratch,
-             std::span<std::uint64_t> out) const;
+             std::span<std::uint64_t> out, Team* team = nullptr) const;
 
   /// How an op can be taken apart at no great loss: applyPart()'s channels begin at multiples of
   /// these and end there or at the last. As many as there are: not at all (tiles, which are fast
@@ -49,7 +51,7 @@ class PackedWeights {
   /// The contribution of part.ins input channels to part.outs output channels. `in` and `out` are
   /// the whole tensors; nothing else of them is read or written.
   void applyPart(std::span<const std::uint64_t> in, std::span<std::uint8_t> scratch,
-                 const Part& part, std::span<std::uint64_t> out) const;
+                 const Part& part, std::span<std::uint64_t> out, Team* team = nullptr) const;
 
  private:
   void checkSizes(std::size_t in, std::size_t scratch, std::size_t out) const;
@@ -75,6 +77,8 @@ class Workspace {
   /// Intermediate tensor `index` of a stage. Stays valid until the next call with this index.
   std::span<std::uint64_t> tensor(std::size_t index, std::size_t words);
   std::vector<StageValue>& values() { return m_values; }
+  /// Who may help to compute; null: nobody. It must outlive the use of this.
+  Team* team = nullptr;
 
  private:
   std::vector<StageValue> m_values;

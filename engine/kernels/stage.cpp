@@ -71,7 +71,7 @@ void applyStage(const models::Stage& stage, std::span<const std::span<const std:
       stage, inputs, Paths::All, workspace, out,
       [&](const LinearOp& op, std::span<const std::uint64_t> in, std::span<std::uint64_t> result) {
         const PackedWeights& packed = weights[op.weightIndex];
-        packed.apply(in, workspace.bytes(packed.scratchBytes()), result);
+        packed.apply(in, workspace.bytes(packed.scratchBytes()), result, workspace.team);
       });
 }
 
@@ -142,7 +142,7 @@ void StageStream::begin(const models::Stage& stage,
       const PackedWeights& packed = weights[op.weightIndex];
       if (value.flow == Flow::Ready) {
         packed.apply(m_values[op.inputs[0]].words, workspace.bytes(packed.scratchBytes()),
-                     resultOf(i));
+                     resultOf(i), workspace.team);
       } else {
         value.flow = Flow::Late;
         ++lateOps;
@@ -164,7 +164,7 @@ void StageStream::take(const LinearOp& op, Value& result, std::size_t end) {
   packed.applyPart(
       m_values[op.inputs[0]].words, m_workspace->bytes(packed.scratchBytes()),
       {result.channels, end - result.channels, 0, op.out.channels, result.channels > 0, true},
-      resultOf(index));
+      resultOf(index), m_workspace->team);
   result.channels = end;
 }
 
@@ -213,7 +213,7 @@ std::size_t StageStream::finish() {
     packed.applyPart(m_values[op.inputs[0]].words, m_workspace->bytes(packed.scratchBytes()),
                      {value.channels, op.in.channels - value.channels, m_finished, end - m_finished,
                       value.channels > 0, first},
-                     resultOf(i));
+                     resultOf(i), m_workspace->team);
   }
   return m_finished = end;
 }

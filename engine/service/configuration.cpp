@@ -176,6 +176,7 @@ std::vector<Setting> EngineConfiguration::settings() {
       {"state_dir", PathTarget{&stateDir}, {}},
       {"drain_seconds", IntegerTarget{&drainSeconds, 0, 3600}, {}},
       {"compute.device", &device, oneOf({"auto", "cpu", "cuda"})},
+      {"compute.threads", IntegerTarget{&computeThreads, 0, 256}, {}},
       {"protocols", TextListTarget{&protocols}, oneOf(offline::protocolNames())},
       {"offline.mode", &offline, oneOf({"two-party", "dealer", "first-party"})},
       {"offline.threads", IntegerTarget{&offlineThreads, 0, 256}, {}},

@@ -62,6 +62,7 @@ struct EngineConfiguration {
   std::string offline = "two-party";
   std::vector<std::string> protocols = offline::protocolNames();  ///< that sessions may choose
   bool serves(offline::Protocol protocol) const;
+  std::int64_t computeThreads = 0;  ///< of one inference on the processor; 0: one a core
   std::int64_t offlineThreads = 0;  ///< for one set in two-party mode; 0: one a processor
   std::string dealer;
   std::string dealerForClients;  ///< where clients find it; empty: at the same address

@@ -58,6 +58,8 @@ class HeldLines {
 
 EngineContext::EngineContext(EngineConfiguration settings)
     : configuration(std::move(settings)),
+      team(configuration.computeThreads > 0 ? static_cast<unsigned>(configuration.computeThreads)
+                                            : kernels::Team::allCores()),
       setMemory(static_cast<std::uint64_t>(configuration.setMemoryMib) << 20),
       sessions(static_cast<std::size_t>(configuration.maxSessions)),
       offlineGate(configuration.offlineSets > 0
@@ -74,7 +76,9 @@ Session::Session(EngineContext& context, std::uint64_t id,
           std::make_shared<SetBank>(static_cast<std::size_t>(context.configuration.setsPerSession),
                                     context.setMemory, context.metrics)),
       m_dock(std::make_shared<StripeDock>(
-          static_cast<std::size_t>(context.configuration.stripesPerSession))) {}
+          static_cast<std::size_t>(context.configuration.stripesPerSession))) {
+  m_inferenceMemory.workspace.team = &context.team;
+}
 
 Session::~Session() = default;
 

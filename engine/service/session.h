@@ -39,6 +39,7 @@ struct EngineContext {
   explicit EngineContext(EngineConfiguration settings);
 
   const EngineConfiguration configuration;
+  kernels::Team team;  ///< of the sessions' threads that compute inferences
   ServedModels models;
   Accelerator accelerator;
   std::unique_ptr<CorrelationSource> correlations;

@@ -63,11 +63,12 @@ std::vector<Method> wordMethods() {
 
 /// The op with packed weights, in scratch and output memory full of junk.
 std::vector<std::uint64_t> applyPacked(const LinearOp& op, const std::vector<std::uint64_t>& in,
-                                       const std::vector<std::int32_t>& weights, Method method) {
+                                       const std::vector<std::int32_t>& weights, Method method,
+                                       kernels::Team* team = nullptr) {
   const kernels::PackedWeights packed(op, weights, method);
   SecureVector<std::uint8_t> scratch(packed.scratchBytes(), 0xa5);
   std::vector<std::uint64_t> out(op.out.size(), 0x5a5a5a5a5a5a5a5a);
-  packed.apply(in, scratch, out);
+  packed.apply(in, scratch, out, team);
   return out;
 }
 
@@ -84,8 +85,9 @@ class TestKernels : public QObject {
 
  private:
   testing::RandomWords m_data;
+  kernels::Team m_team{3};
 
-  // Every method against the reference, with weights of every size class.
+  // Every method against the reference, with weights of every size class, alone and with help.
   void checkPacked(const LinearOp& op, const std::vector<std::uint64_t>& in) {
     for (const std::int32_t limit : {1 << 12, 32639, 32767, 1 << 23, 2139062143}) {
       const auto weights = smallWeights(m_data, op.weightCount(), limit);
@@ -93,9 +95,13 @@ class TestKernels : public QObject {
                                 ? ring::reference::convolution(op, in, widen(weights))
                                 : ring::reference::fullyConnected(op, in, widen(weights));
       for (const Method method : kernels::availableMethods()) {
-        QVERIFY2(applyPacked(op, in, weights, method) == expected,
-                 qPrintable(
-                     QString("%1, weights up to %2").arg(kernels::methodName(method)).arg(limit)));
+        for (kernels::Team* const team : {static_cast<kernels::Team*>(nullptr), &m_team}) {
+          QVERIFY2(applyPacked(op, in, weights, method, team) == expected,
+                   qPrintable(QString("%1, weights up to %2, %3")
+                                  .arg(kernels::methodName(method))
+                                  .arg(limit)
+                                  .arg(team != nullptr ? "with help" : "alone")));
+        }
       }
     }
   }
@@ -477,6 +483,7 @@ class TestKernels : public QObject {
     std::vector<std::span<const std::uint64_t>> spans(inputs.begin(), inputs.end());
     std::vector<std::uint64_t> expected(stage.output.size()), out(stage.output.size());
     kernels::Workspace workspace, streamWorkspace;
+    streamWorkspace.team = &m_team;
     kernels::applyStage(stage, spans, packed, workspace, expected);
 
     kernels::StageStream stream;

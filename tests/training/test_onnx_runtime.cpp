@@ -35,9 +35,12 @@ struct Answer {
 };
 
 Answer runOnnx(const fs::path& model, const fs::path& images, const torch::Tensor& shape) {
-  std::string line = "'" + python() + "' '" PILLARBOX_TEST_SOURCES "/run_onnx.py' '" +
-                     model.string() + "' '" + images.string() + "'";
-  for (int i = 1; i < 4; ++i) line += " " + std::to_string(shape.size(i));
+  std::string line;
+  for (const std::string& word : {python(), std::string(PILLARBOX_TEST_SOURCES "/run_onnx.py"),
+                                  model.string(), images.string()}) {
+    line.append(line.empty() ? "'" : " '").append(word).append("'");
+  }
+  for (int i = 1; i < 4; ++i) line.append(" ").append(std::to_string(shape.size(i)));
   FILE* pipe = popen(line.c_str(), "r");
   Answer answer;
   char buffer[4096];

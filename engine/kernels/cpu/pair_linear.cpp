@@ -12,6 +12,8 @@ constexpr std::size_t kDigits = 5;
 constexpr unsigned kShift[kDigits] = {0, 11, 22, 32, 48};
 constexpr std::size_t kExactDigits = 3;
 constexpr std::int64_t kExactBits = 11;
+/// What a thread takes of a shared op at a time, in taps of a block: some 40 microseconds.
+constexpr std::size_t kSharedTaps = 600;
 
 /// The digits of a word, as 16 bits each.
 struct Digits {
@@ -122,8 +124,55 @@ void PairWeights::spread(std::span<const std::uint64_t> in, std::size_t firstPai
   }
 }
 
+void PairWeights::block(const std::int32_t* planes, const Part& part, std::size_t start,
+                        std::size_t first, std::span<std::uint64_t> out) const {
+  const std::size_t taps = m_offsets.size();
+  const std::size_t window = std::size_t{m_op.kernelH} * m_op.kernelW;
+  const std::size_t firstTap = part.firstIn / 2 * window;
+  const std::size_t endTap = (part.firstIn + part.ins + 1) / 2 * window;
+  const std::size_t width = m_op.out.width, outSize = width * m_op.out.height;
+  const std::size_t length = (m_op.out.height - 1) * m_pitch + width;
+  alignas(64) std::int32_t acc[kPairChannels][kPairPositions];
+  alignas(64) std::uint64_t sums[kPairChannels][kPairPositions];
+  const std::int32_t* weights = m_packed.data() + first * taps;
+  std::memset(sums, 0, sizeof sums);
+  for (std::size_t d = 0; d < kDigits; ++d) {
+    const std::size_t step = d < kExactDigits ? m_exactTaps : taps;
+    for (std::size_t t = firstTap; t < endTap; t += step) {
+      m_kernel(planes + d * m_planeWords + start, m_offsets.data() + t, weights + t * kPairChannels,
+               std::min(step, endTap - t), acc);
+      for (std::size_t c = 0; c < kPairChannels; ++c) {
+        for (std::size_t i = 0; i < kPairPositions; ++i) {
+          sums[c][i] += static_cast<std::uint64_t>(std::int64_t{acc[c][i]}) << kShift[d];
+        }
+      }
+    }
+  }
+  // Copy the values that are outputs; those between the rows are dropped.
+  const std::size_t channels = std::min(kPairChannels, part.firstOut + part.outs - first);
+  const std::size_t end = std::min(start + kPairPositions, length);
+  for (std::size_t i = start; i < end;) {
+    const std::size_t row = i / m_pitch, column = i % m_pitch;
+    if (column >= width) {
+      i = (row + 1) * m_pitch;
+      continue;
+    }
+    const std::size_t run = std::min(end - i, width - column);
+    for (std::size_t c = 0; c < channels; ++c) {
+      std::uint64_t* place = out.data() + (first + c) * outSize + row * width + column;
+      const std::uint64_t* values = sums[c] + (i - start);
+      if (part.add) {
+        for (std::size_t j = 0; j < run; ++j) place[j] += values[j];
+      } else {
+        std::memcpy(place, values, run * sizeof(std::uint64_t));
+      }
+    }
+    i += run;
+  }
+}
+
 void PairWeights::apply(std::span<const std::uint64_t> in, std::uint8_t* scratch, const Part& part,
-                        std::span<std::uint64_t> out) const {
+                        std::span<std::uint64_t> out, Team* team) const {
   if (in.size() != m_op.in.size() || out.size() != m_op.out.size()) {
     throw std::logic_error("tensor sizes do not fit the operation " + m_op.name);
   }
@@ -133,54 +182,22 @@ void PairWeights::apply(std::span<const std::uint64_t> in, std::uint8_t* scratch
     spread(in, firstPair, endPair, planes);
     std::memset(planes + kDigits * m_planeWords, 0, kPairPositions * sizeof(std::int32_t));
   }
-
-  const std::size_t taps = m_offsets.size();
-  const std::size_t window = std::size_t{m_op.kernelH} * m_op.kernelW;
-  const std::size_t firstTap = firstPair * window, endTap = endPair * window;
-  const std::size_t endOut = part.firstOut + part.outs;
-  const std::size_t width = m_op.out.width, outSize = width * m_op.out.height;
-  const std::size_t length = (m_op.out.height - 1) * m_pitch + width;
-  alignas(64) std::int32_t acc[kPairChannels][kPairPositions];
-  alignas(64) std::uint64_t sums[kPairChannels][kPairPositions];
-  for (std::size_t start = 0; start < length; start += kPairPositions) {
-    for (std::size_t first = part.firstOut; first < endOut; first += kPairChannels) {
-      const std::int32_t* weights = m_packed.data() + first * taps;
-      std::memset(sums, 0, sizeof sums);
-      for (std::size_t d = 0; d < kDigits; ++d) {
-        const std::size_t step = d < kExactDigits ? m_exactTaps : taps;
-        for (std::size_t t = firstTap; t < endTap; t += step) {
-          m_kernel(planes + d * m_planeWords + start, m_offsets.data() + t,
-                   weights + t * kPairChannels, std::min(step, endTap - t), acc);
-          for (std::size_t c = 0; c < kPairChannels; ++c) {
-            for (std::size_t i = 0; i < kPairPositions; ++i) {
-              sums[c][i] += static_cast<std::uint64_t>(std::int64_t{acc[c][i]}) << kShift[d];
-            }
-          }
-        }
-      }
-      // Copy the values that are outputs; those between the rows are dropped.
-      const std::size_t channels = std::min(kPairChannels, endOut - first);
-      const std::size_t end = std::min(start + kPairPositions, length);
-      for (std::size_t i = start; i < end;) {
-        const std::size_t row = i / m_pitch, column = i % m_pitch;
-        if (column >= width) {
-          i = (row + 1) * m_pitch;
-          continue;
-        }
-        const std::size_t run = std::min(end - i, width - column);
-        for (std::size_t c = 0; c < channels; ++c) {
-          std::uint64_t* place = out.data() + (first + c) * outSize + row * width + column;
-          const std::uint64_t* values = sums[c] + (i - start);
-          if (part.add) {
-            for (std::size_t j = 0; j < run; ++j) place[j] += values[j];
-          } else {
-            std::memcpy(place, values, run * sizeof(std::uint64_t));
-          }
-        }
-        i += run;
-      }
+  // Blocks in the order in which a core reads what is in its caches: positions outside, so that
+  // their part of the planes stays there.
+  const std::size_t length = (m_op.out.height - 1) * m_pitch + m_op.out.width;
+  const std::size_t starts = (length + kPairPositions - 1) / kPairPositions;
+  const std::size_t blocks = (part.outs + kPairChannels - 1) / kPairChannels;
+  const auto compute = [&](std::size_t begin, std::size_t end) {
+    for (std::size_t i = begin; i < end; ++i) {
+      block(planes, part, i / blocks * kPairPositions, part.firstOut + i % blocks * kPairChannels,
+            out);
     }
-  }
+  };
+  const std::size_t each = kSharedTaps / ((endPair - firstPair) * m_op.kernelH * m_op.kernelW) + 1,
+                    all = starts * blocks;
+  if (team == nullptr || all <= each) return compute(0, all);
+  team->run((all + each - 1) / each,
+            [&](std::size_t i) { compute(i * each, std::min(all, (i + 1) * each)); });
 }
 
 }  // namespace pillarbox::kernels::cpu

@@ -24,6 +24,7 @@
 
 #include "engine/core/secure_vector.h"
 #include "engine/kernels/linear.h"
+#include "engine/kernels/team.h"
 #include "models/description.h"
 
 namespace pillarbox::kernels::cpu {
@@ -56,11 +57,15 @@ class PairWeights {
   /// A part of the op, see PackedWeights::applyPart. Input channels begin at a multiple of two and
   /// end there or at the last; output channels likewise with kPairChannels.
   void apply(std::span<const std::uint64_t> in, std::uint8_t* scratch, const Part& part,
-             std::span<std::uint64_t> out) const;
+             std::span<std::uint64_t> out, Team* team = nullptr) const;
 
  private:
   void spread(std::span<const std::uint64_t> in, std::size_t firstPair, std::size_t endPair,
               std::int32_t* planes) const;
+  /// Output channels from `first` on, kPairChannels of them, at kPairPositions positions from
+  /// `start` on.
+  void block(const std::int32_t* planes, const Part& part, std::size_t start, std::size_t first,
+             std::span<std::uint64_t> out) const;
 
   models::LinearOp m_op;
   PairKernel m_kernel;
