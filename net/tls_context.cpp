@@ -36,8 +36,8 @@ SocketBio& socketOf(BIO* bio) {
 int bioWrite(BIO* bio, const char* data, int size) {
   SocketBio& socket = socketOf(bio);
   BIO_clear_retry_flags(bio);
-  const ssize_t n =
-      ::send(socket.descriptor, data, static_cast<std::size_t>(size), MSG_NOSIGNAL | MSG_DONTWAIT);
+  const ssize_t n = ::send(socket.descriptor, data, static_cast<std::size_t>(size),
+                           MSG_NOSIGNAL | MSG_DONTWAIT | (socket.more ? MSG_MORE : 0));
   if (n >= 0) return static_cast<int>(n);
   if (errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR) {
     BIO_set_retry_write(bio);

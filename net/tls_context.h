@@ -21,6 +21,8 @@ struct SocketBio {
   int descriptor = -1;
   bool end = false;  ///< recv returned 0
   int error = 0;     ///< errno of the last failure other than EAGAIN
+  /// Another record follows at once: the kernel may keep back for it what does not fill a packet.
+  bool more = false;
 };
 
 /// Makes a BIO over `socket`, which must outlive it and must not block. Null if out of memory.

@@ -8,7 +8,8 @@
 //
 // Writing is direct as long as nothing is queued: the caller's memory is encrypted into the socket
 // without a copy, apart from the first record, which joins the frame's header with the beginning of
-// its payload so that a small frame is one record and one packet. What the kernel does not take
+// its payload so that a small frame is one record and one packet; of a frame of several records the
+// kernel is told that more follow, so that it makes fewer packets. What the kernel does not take
 // goes to a bounded queue, which a thread of the connection's own (started at the first need)
 // empties.
 //
@@ -286,10 +287,11 @@ class Connection final : public TlsTransport {
     return error;
   }
 
-  /// Encrypts and sends at most one record.
-  Sent sendRecord(std::span<const std::byte> bytes) {
+  /// Encrypts and sends at most one record. @param more  the next one follows at once
+  Sent sendRecord(std::span<const std::byte> bytes, bool more) {
     Sent sent;
     const std::scoped_lock lock(m_sslMutex);
+    m_connection.socket->more = more;
     if (m_broken && !m_readClosed) {
       sent.error = *m_broken;
       return sent;
@@ -333,11 +335,13 @@ class Connection final : public TlsTransport {
         return cancelled();
       }
       std::optional<Clock::duration> pause;
+      bool more = current.size() + rest.size() > kRecordBytes;
       {
         const std::scoped_lock lock(m_queueMutex);
         pause = mustWait();
+        more = more && !m_background;  // which may have to wait before the next record
       }
-      const Sent sent = pause ? Sent{} : sendRecord(current);
+      const Sent sent = pause ? Sent{} : sendRecord(current, more);
       if (sent.error) {
         m_sendBroken = true;
         return *sent.error;
@@ -398,7 +402,7 @@ class Connection final : public TlsTransport {
         woken = sleep(lock, *pause, patience);
       } else {
         lock.unlock();
-        sent = sendRecord(std::span(block.bytes).subspan(block.sent));
+        sent = sendRecord(std::span(block.bytes).subspan(block.sent), false);
         if (sent.bytes == 0 && !sent.error) woken = wait(sent.events, patience.deadline());
         lock.lock();
       }
