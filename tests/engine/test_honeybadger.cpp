@@ -38,32 +38,41 @@ std::vector<const U128*> pointersTo(const Shares& shares) {
   return pointers;
 }
 
-/// One activation, all steps of the dealer mode, on fresh masks.
+/// One activation each, all steps of the dealer mode, on fresh masks.
 struct Activation {
   std::int64_t value;  // of the result, f fraction bits
   std::int64_t opening;
 };
-Activation activate(const models::Polynomial& polynomial, std::uint32_t f,
-                    testing::RandomWords& data, std::int64_t z, std::uint32_t truncation) {
-  const std::uint64_t z0 = data.word(), z1 = static_cast<std::uint64_t>(z) - z0;
-  const std::uint64_t lambda0 = data.word(), lambda1 = data.word();
-  const std::uint64_t d0 = ring::truncateClient(z0, truncation) - lambda0;
-  const std::uint64_t opening = ring::truncateEngine(z1, truncation) + d0 - lambda1;
-  const I128 lambda = static_cast<std::int64_t>(lambda0 + lambda1);
-  Shares client, engine;
-  U128 power = 1;
-  for (std::uint32_t k = 1; k <= polynomial.degree(); ++k) {
-    power *= static_cast<U128>(lambda);
-    engine.emplace_back(1, data.wide());
-    client.emplace_back(1, power - engine.back()[0]);
+std::vector<Activation> activate(const models::Polynomial& polynomial, std::uint32_t f,
+                                 testing::RandomWords& data, const std::vector<std::int64_t>& z,
+                                 std::uint32_t truncation) {
+  Shares client(polynomial.degree()), engine(polynomial.degree());
+  std::vector<std::uint64_t> opening;
+  for (const std::int64_t value : z) {
+    const std::uint64_t z0 = data.word(), z1 = static_cast<std::uint64_t>(value) - z0;
+    const std::uint64_t lambda0 = data.word(), lambda1 = data.word();
+    const std::uint64_t d0 = ring::truncateClient(z0, truncation) - lambda0;
+    opening.push_back(ring::truncateEngine(z1, truncation) + d0 - lambda1);
+    const I128 lambda = static_cast<std::int64_t>(lambda0 + lambda1);
+    U128 power = 1;
+    for (std::uint32_t k = 0; k < polynomial.degree(); ++k) {
+      power *= static_cast<U128>(lambda);
+      engine[k].push_back(data.wide());
+      client[k].push_back(power - engine[k].back());
+    }
   }
   offline::powersToCoefficients(polynomial, f, Party::Client, client);
   offline::powersToCoefficients(polynomial, f, Party::Engine, engine);
   const HoneyBadger honeyBadger(polynomial, f);
-  std::uint64_t y0 = 0, y1 = 0;
-  honeyBadger.evaluateClient({&opening, 1}, pointersTo(client), {&y0, 1});
-  honeyBadger.evaluateEngine({&opening, 1}, pointersTo(engine), {&y1, 1});
-  return {static_cast<std::int64_t>(y0 + y1), static_cast<std::int64_t>(opening)};
+  std::vector<std::uint64_t> y0(z.size()), y1(z.size());
+  honeyBadger.evaluateClient(opening, pointersTo(client), y0);
+  honeyBadger.evaluateEngine(opening, pointersTo(engine), y1);
+  std::vector<Activation> results;
+  for (std::size_t i = 0; i < z.size(); ++i) {
+    results.push_back(
+        {static_cast<std::int64_t>(y0[i] + y1[i]), static_cast<std::int64_t>(opening[i])});
+  }
+  return results;
 }
 
 }  // namespace
@@ -141,10 +150,14 @@ class TestHoneyBadger : public QObject {
                                         {coefficients.begin(), coefficients.end()}};
     const auto bits = static_cast<std::uint32_t>(f);
     const std::uint32_t drop = polynomial.degree() * bits + polynomial.fractionBits - bits;
-    for (int i = 0; i < 20000; ++i) {
-      const std::int64_t z =
-          m_data.between(-(std::int64_t{6} << (f + 12)), std::int64_t{6} << (f + 12));
-      const Activation got = activate(polynomial, bits, m_data, z, 12);
+    std::vector<std::int64_t> values(20000);
+    for (auto& z : values) {
+      z = m_data.between(-(std::int64_t{6} << (f + 12)), std::int64_t{6} << (f + 12));
+    }
+    const auto results = activate(polynomial, bits, m_data, values, 12);
+    for (std::size_t i = 0; i < values.size(); ++i) {
+      const std::int64_t z = values[i];
+      const Activation got = results[i];
       // The truncation of z may round up or down: the value is that of one of both neighbours.
       bool matches = false;
       for (const std::int64_t neighbour : {z >> 12, (z >> 12) + 1}) {
@@ -159,10 +172,15 @@ class TestHoneyBadger : public QObject {
   // A wrap in any step would be off by a power of two far outside the tolerance.
   void noWrapAtTheEdgeOfTheRange() {
     const models::Polynomial polynomial{10, {322, 512, 160, 0, -3}};
-    for (int i = 0; i < 1000000; ++i) {
+    std::vector<std::int64_t> values(1000000);
+    for (std::size_t i = 0; i < values.size(); ++i) {
       const std::int64_t edge = (std::int64_t{5} << 24) - m_data.between(0, 4096);
-      const std::int64_t z = (i & 1) != 0 ? edge : -edge;
-      const Activation got = activate(polynomial, 12, m_data, z, 12);
+      values[i] = (i & 1) != 0 ? edge : -edge;
+    }
+    const auto results = activate(polynomial, 12, m_data, values, 12);
+    for (std::size_t i = 0; i < values.size(); ++i) {
+      const std::int64_t z = values[i];
+      const Activation got = results[i];
       const auto exact = static_cast<std::int64_t>(
           static_cast<I128>(ring::reference::polynomial(polynomial, 12, z >> 12)) >> 46);
       QVERIFY2(std::abs(got.value - exact) <= 4,
@@ -178,10 +196,9 @@ class TestHoneyBadger : public QObject {
     for (const std::int64_t z : {std::int64_t{0}, std::int64_t{5} << 24}) {
       for (const int shift : {60, 0}) {
         std::array<int, 16> counts{};
-        for (int i = 0; i < kSamples; ++i) {
-          const auto opening =
-              static_cast<std::uint64_t>(activate(polynomial, 12, m_data, z, 12).opening);
-          ++counts[(opening >> shift) & 15];
+        for (const Activation& got :
+             activate(polynomial, 12, m_data, std::vector<std::int64_t>(kSamples, z), 12)) {
+          ++counts[(static_cast<std::uint64_t>(got.opening) >> shift) & 15];
         }
         double chiSquare = 0;
         for (const int count : counts) {
