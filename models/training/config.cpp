@@ -274,6 +274,12 @@ Status validate(const TrainingConfig& c) {
       !c.normalisedTerms || (c.polynomial.size() <= 5 && c.scaleEpochs == 0 && !c.tuneCoefficients),
       "separately normalised terms need degree 2 to 4, and neither scaling nor "
       "tuning"));
+  // The gradient of x^6's coefficient is some ten thousand times that of x's: a step of the same
+  // size throws the network away within a few dozen batches (seen with degree 6).
+  PILLARBOX_TRY(check(!c.trainableCoefficients || c.polynomial.size() <= 5,
+                      "coefficients can be learned up to degree 4 only; with "
+                      "--fixed-coefficients they may have a higher degree, and "
+                      "--tune-coefficients still fits them to each layer's inputs"));
   PILLARBOX_TRY(check(!c.alternate || c.trainableCoefficients,
                       "training in turns needs trainable coefficients"));
   PILLARBOX_TRY(check(c.threads >= 0 && c.threads <= 1024, "threads must be 0 to 1024"));

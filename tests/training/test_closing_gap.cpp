@@ -314,6 +314,20 @@ void presetsTrainAndExport() {
   EXPECT(applyPreset(unknown, "nothing").error().message.find("quadratic") != std::string::npos);
 }
 
+/// Learned coefficients of high powers would throw the network away; fixed ones may have them.
+void highDegreesAreNotLearned() {
+  TrainingConfig config = smallConfig("data");
+  EXPECT(applyPreset(config, "trainable").ok());
+  EXPECT(validate(config).ok());
+  config.polynomial = {224160, 524288, 241735, 0, -11799, 0, 245};
+  config.fractionBits = 20;
+  const Status refused = validate(config);
+  EXPECT(!refused.ok());
+  EXPECT(refused.error().message.find("--fixed-coefficients") != std::string::npos);
+  config.trainableCoefficients = false;
+  EXPECT(validate(config).ok());
+}
+
 void replacedOneAfterAnother() {
   TemporaryFolder folder;
   writeSmallData(folder.path() / "data");
@@ -422,6 +436,7 @@ int main() {
                                {"mixup and cutmix", mixedBatches},
                                {"losses", losses},
                                {"presets train and export", presetsTrainAndExport},
+                               {"high degrees are not learned", highDegreesAreNotLearned},
                                {"layers are replaced in order", replacedOneAfterAnother},
                                {"coefficients and weights in turns", trainedInTurns},
                                {"escapes are explained", escapesAreExplained}});
