@@ -69,7 +69,7 @@ Result<json> measureInference(const models::LoadedModel& loaded, const Inference
   PILLARBOX_ASSIGN(const double roundTrip, link->measuredRoundTrip());
   const auto batch = static_cast<std::size_t>(options.batch);
   std::vector<ChannelPair> channels;
-  kernels::Team team(options.threads > 0 ? options.threads : kernels::Team::allCores());
+  kernels::Team team(options.threads);
   std::vector<inference::EngineMemory> memories(batch);
   for (auto& memory : memories) memory.workspace.team = &team;
   for (std::size_t i = 0; i < batch; ++i) {

@@ -267,7 +267,7 @@ Result<json> measureThroughput(const models::LoadedModel& loaded,
   PILLARBOX_ASSIGN(CorrelationSets first, deal());
   PILLARBOX_ASSIGN(const Recordings recordings, record(model, std::move(first), image));
   PILLARBOX_ASSIGN(const std::unique_ptr<Link> link, Link::open({}));
-  kernels::Team team(options.threads > 0 ? options.threads : kernels::Team::allCores());
+  kernels::Team team(options.threads);
   std::vector<Session> sessions(static_cast<std::size_t>(options.clients));
   for (Session& session : sessions) {
     session.memory.workspace.team = session.replayMemory.workspace.team = &team;

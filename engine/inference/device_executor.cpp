@@ -158,7 +158,6 @@ class DeviceSeat::State {
   struct Correlations {
     Buffer<std::uint64_t> mask, opening;
     Buffer<U128> coefficients;  ///< one tensor after the other
-    std::size_t degreeStride = 0;
     explicit Correlations(const DevicePtr& device)
         : began(device), uploaded(device), used(device) {}
     device::OwnedEvent began, uploaded, used;

@@ -5,8 +5,9 @@
 
 namespace pillarbox::kernels {
 
-Team::Team(unsigned cores) : m_cores(cores) {
-  for (unsigned i = 1; i < cores; ++i) m_helpers.emplace_back([this] { help(); });
+Team::Team(unsigned cores)
+    : m_cores(cores > 0 ? cores : std::max(1U, std::thread::hardware_concurrency())) {
+  for (unsigned i = 1; i < m_cores; ++i) m_helpers.emplace_back([this] { help(); });
 }
 
 Team::~Team() {
@@ -29,7 +30,7 @@ void Team::share(std::size_t count, Call call, const void* work) {
     {
       const std::lock_guard lock(m_mutex);
       wanted = static_cast<unsigned>(
-          std::min<std::size_t>({count - 1, m_cores - callers, std::size_t{m_idle}}));
+          std::min<std::size_t>({count - 1, m_cores - callers, m_idle, kMostHelpers}));
       if (wanted > 0) {
         job.wanted = wanted;
         job.after = std::exchange(m_jobs, &job);

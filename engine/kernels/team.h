@@ -6,7 +6,6 @@
 // nothing else to do: whoever asks begins at once, and whoever is free joins in.
 #pragma once
 
-#include <algorithm>
 #include <atomic>
 #include <condition_variable>
 #include <cstddef>
@@ -20,11 +19,14 @@ namespace pillarbox::kernels {
 
 class Team {
  public:
+  /// More than these are never asked to one job: waking each costs its caller some microseconds.
+  static constexpr unsigned kMostHelpers = 15;
+
   /// @param cores  that may compute at the same time, callers' threads included: one helper less is
-  ///               started. 0 or 1: nobody helps.
+  ///               started. 0: all that there are. 1: nobody helps.
+  /// Throws std::system_error if the system gives no threads.
   explicit Team(unsigned cores);
   ~Team();
-  static unsigned allCores() { return std::max(1U, std::thread::hardware_concurrency()); }
   Team(const Team&) = delete;
   Team& operator=(const Team&) = delete;
 

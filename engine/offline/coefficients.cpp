@@ -35,7 +35,7 @@ std::vector<std::vector<U128>> factorsOf(const models::Polynomial& polynomial, s
 void powersToCoefficients(const models::Polynomial& polynomial, std::uint32_t f, Party party,
                           std::span<SecureVector<U128>> shares) {
   const std::uint32_t degree = polynomial.degree();
-  bool fits = degree >= 1 && shares.size() == degree;
+  bool fits = degree >= 1 && degree * f < 128 && shares.size() == degree;
   for (const auto& tensor : shares) fits = fits && tensor.size() == shares.front().size();
   if (!fits) throw std::logic_error("these are not the powers of one mask");
   const std::vector<std::vector<U128>> factors = factorsOf(polynomial, f);

@@ -9,7 +9,7 @@
 // a polynomial in δ of which everything but the leading coefficient depends on λ alone, and
 // linearly on its powers. So the parties turn their shares of λ^1 .. λ^d into shares of
 // R_0 .. R_{d-1} as soon as they have them, in the same memory, and nothing is left for the
-// inference but d products a value (engine/protocol/honeybadger.h), instead of d(d+1).
+// inference but d products a value (engine/protocol/honeybadger.h), instead of d(d+3)/2.
 //
 // Nobody sees anything here: each party computes with its own shares and public numbers.
 #pragma once
@@ -29,7 +29,8 @@ enum class Party : std::uint8_t { Client, Engine };
 /// @param polynomial  of degree d @param f  fraction bits of z
 /// @param shares      d tensors of n: this party's shares of λ^k at [k - 1]; then of R_i at [i]
 /// Constants without λ are in the engine's shares. Throws std::logic_error unless there are d
-/// tensors of one size. About 10 products a value for degree 4.
+/// tensors of one size and d f is below 128 (a description that was checked sees to the latter).
+/// Cost: at most d(d+1)/2 products a value.
 void powersToCoefficients(const models::Polynomial& polynomial, std::uint32_t f, Party party,
                           std::span<SecureVector<U128>> shares);
 

@@ -58,8 +58,7 @@ class HeldLines {
 
 EngineContext::EngineContext(EngineConfiguration settings)
     : configuration(std::move(settings)),
-      team(configuration.computeThreads > 0 ? static_cast<unsigned>(configuration.computeThreads)
-                                            : kernels::Team::allCores()),
+      team(static_cast<unsigned>(configuration.computeThreads)),
       setMemory(static_cast<std::uint64_t>(configuration.setMemoryMib) << 20),
       sessions(static_cast<std::size_t>(configuration.maxSessions)),
       offlineGate(configuration.offlineSets > 0

@@ -274,8 +274,8 @@ Status validate(const TrainingConfig& c) {
       !c.normalisedTerms || (c.polynomial.size() <= 5 && c.scaleEpochs == 0 && !c.tuneCoefficients),
       "separately normalised terms need degree 2 to 4, and neither scaling nor "
       "tuning"));
-  // The gradient of x^6's coefficient is some ten thousand times that of x's: a step of the same
-  // size throws the network away within a few dozen batches (seen with degree 6).
+  // At the end of the range, 5, the gradient of x^6's coefficient is 5^5 = 3125 times that of x's.
+  // A step of the same size for all threw a network away within 27 batches (docs/accuracy.md).
   PILLARBOX_TRY(check(!c.trainableCoefficients || c.polynomial.size() <= 5,
                       "coefficients can be learned up to degree 4 only; with "
                       "--fixed-coefficients they may have a higher degree, and "

@@ -279,6 +279,9 @@ class TestHoneyBadger : public QObject {
     QVERIFY_EXCEPTION_THROWN(offline::powersToCoefficients(polynomial, 12, Party::Client, shares),
                              std::logic_error);
     shares[1].resize(4);
+    // 2 * 64 bits are all of the ring.
+    QVERIFY_EXCEPTION_THROWN(offline::powersToCoefficients(polynomial, 64, Party::Client, shares),
+                             std::logic_error);
     shares.emplace_back(4);
     QVERIFY_EXCEPTION_THROWN(offline::powersToCoefficients(polynomial, 12, Party::Client, shares),
                              std::logic_error);
